@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/net/tcp_listener.hpp>
+#include <leat/net/tcp_stream.hpp>
+#include <leat/reactor/clock.hpp>
+#include <leat/runtime/task.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <limits>
+
+namespace leat {
+
+namespace detail {
+class Server;
+}
+
+/// What a running `serve` has done so far.
+struct ServeReport {
+    ServeReport() noexcept = default;
+
+    /// Connections taken, and of them: ended well; ended by an exception; cancelled at the end of a drain.
+    std::uint64_t accepted = 0;
+    std::uint64_t finished = 0;
+    std::uint64_t failed = 0;
+    std::uint64_t cancelled = 0;
+    /// Shut because they moved nothing for too long; they count as finished or failed too.
+    std::uint64_t idle = 0;
+    /// Closed at once because the process had no descriptor left.
+    std::uint64_t shed = 0;
+    /// Accepts that failed and were tried again.
+    std::uint64_t accept_errors = 0;
+    /// Bytes that the connections have moved, both directions together, those that run included.
+    std::uint64_t bytes = 0;
+};
+
+/// How `serve` behaves.
+struct ServeOptions {
+    ServeOptions() noexcept = default;
+
+    /// At this many connections no more are accepted until one ends; they wait in the system's backlog.
+    std::size_t max_connections = std::numeric_limits<std::size_t>::max();
+    /// A connection that moves no byte for this long is shut down: its handler reads the end of the stream. Zero: none.
+    /// Never early; up to a quarter later.
+    Duration idle_timeout = Duration::zero();
+    /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
+    std::uint64_t idle_bytes = 1;
+    /// How long a drain waits for handlers before it cancels them.
+    Duration drain_timeout = std::chrono::seconds(10);
+    /// Between accepts that fail for want of memory or descriptors: doubled each time from the first to the second.
+    Duration shortest_pause = std::chrono::milliseconds(5);
+    Duration longest_pause = std::chrono::seconds(1);
+    /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
+    /// connections all the time.
+    std::function<void(std::exception_ptr)> on_failure;
+};
+
+/// The way to end a running `serve`, and to look at it.
+///
+///     leat::ServeControl control;
+///     ... control.drain();     // from a task that waits for a signal, say
+///
+/// Thread-safety: the executor's thread.
+/// Lifetime:      outlives the `serve` that was given it. For one at a time.
+class ServeControl {
+public:
+    ServeControl() noexcept = default;
+    ServeControl(const ServeControl&) = delete;
+    ServeControl& operator=(const ServeControl&) = delete;
+
+    /// Stops accepting and lets handlers finish what was received: each connection's reading half is shut down, so that
+    /// after the bytes that have arrived it reads the end. At `drain_timeout` what remains is cancelled. Before `serve`
+    /// has begun, it ends at once.
+    void drain() noexcept;
+
+    /// Stops accepting and cancels all handlers.
+    void stop() noexcept;
+
+    bool is_draining() const noexcept { return draining_; }
+    /// Connections whose handlers run.
+    std::size_t connections() const noexcept;
+    ServeReport report() const noexcept;
+
+private:
+    friend class detail::Server;
+    detail::Server* server_ = nullptr;
+    bool draining_ = false;
+    bool stopping_ = false;
+};
+
+/// A handler: called with each connection, which it owns.
+using ConnectionHandler = std::function<Task<>(TcpStream)>;
+
+/// Accepts connections on `listener` and runs `handler(stream)` for each, until it is drained or cancelled.
+///
+///     leat::ServeReport report = co_await leat::serve(listener, echo);
+///
+/// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone again,
+/// network errors (accept(2) tells to treat them like EAGAIN), want of memory, which is waited out, and want of
+/// descriptors: then a descriptor held in reserve is spent to take each surplus peer and close it, so that it sees an end
+/// rather than a silence, and accepting goes on, with pauses, as soon as there are descriptors again. Each kind is told to
+/// the executor's diagnostic, rate-limited.
+///
+/// Lifetime:     `listener` and `control` outlive the await; the listener stays open.
+/// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers are
+///               drained first, then it is thrown.
+/// Cancellation: the handlers are cancelled too.
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler);
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options);
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options,
+                        ServeControl& control);
+
+}  // namespace leat

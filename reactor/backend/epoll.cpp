@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The Linux backend on epoll(7).
+//
+// Each source is registered once, edge-triggered, for both directions, when somebody first has to wait on it: after
+// that a message costs its recv, its send and a share of a wait. Edge-triggered means that an edge, once taken, does not
+// come again; so what it announced is kept as bits on the slot, cleared only by a call that found the direction empty.
+// The kernel gives back the slot's index and generation, so an event of the past is told from one of today.
+
+#include "backend/readiness.hpp"
+#include "src/selector.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <ctime>
+#include <system_error>
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace leat::detail {
+
+namespace {
+
+class Descriptor {
+public:
+    explicit Descriptor(int fd) noexcept : fd_(fd) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    int get() const noexcept { return fd_; }
+
+private:
+    int fd_;
+};
+
+int checked(int fd, const char* what) {
+    if (fd < 0) throw std::system_error(errno, std::system_category(), what);
+    return fd;
+}
+
+std::error_code last_error() noexcept {
+    return std::error_code(errno, std::system_category());
+}
+
+// What the kernel gives back: the slot's index and generation; bit 31 of the index tells interest mode, so that a
+// slot need not be looked at to know whose lock it is under.
+constexpr std::uint32_t interest_bit = 1u << 31;
+constexpr std::uint64_t wake_mark = ~std::uint64_t{0};
+
+std::uint64_t mark_of(const Slot& slot, std::uint32_t mode) noexcept {
+    return std::uint64_t{slot.generation.load(std::memory_order_relaxed)} << 32 | slot.index | mode;
+}
+
+std::uint32_t interest_mask(const Slot& slot) noexcept {
+    std::uint32_t mask = EPOLLET;
+    if ((slot.interest & Slot::wanted_readable) != 0) mask |= EPOLLIN | EPOLLRDHUP;
+    if ((slot.interest & Slot::wanted_writable) != 0) mask |= EPOLLOUT;
+    if ((slot.interest & Slot::wanted_priority) != 0) mask |= EPOLLPRI;
+    if (slot.is_oneshot) mask |= EPOLLONESHOT;
+    return mask;
+}
+
+std::uint32_t readiness_of(std::uint32_t events) noexcept {
+    std::uint32_t flags = 0;
+    if ((events & EPOLLIN) != 0) flags |= Readiness::readable;
+    if ((events & EPOLLOUT) != 0) flags |= Readiness::writable;
+    if ((events & EPOLLPRI) != 0) flags |= Readiness::readable | Readiness::priority;
+    if ((events & EPOLLERR) != 0) flags |= Readiness::error;
+    if ((events & EPOLLRDHUP) != 0) flags |= Readiness::read_closed;
+    if ((events & EPOLLHUP) != 0) flags |= Readiness::read_closed | Readiness::write_closed;
+    // An error with nothing else, or on a direction that is otherwise open for writing, is how a pipe tells that its
+    // reader has gone.
+    if (events == EPOLLERR || (events & (EPOLLOUT | EPOLLERR)) == (EPOLLOUT | EPOLLERR))
+        flags |= Readiness::write_closed;
+    return flags;
+}
+
+class EpollSelector final : public Selector {
+public:
+    explicit EpollSelector(const SelectorContext& context)
+        : slots_(context.slots), epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
+          // Never read and so never zero: every write is an edge, and re-arming alone is one too.
+          wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        event.data.u64 = wake_mark;
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0)
+            throw std::system_error(last_error(), "leat: epoll_ctl");
+        // Take the edge of that registration: nobody has woken anybody yet.
+        epoll_event first;
+        while (::epoll_wait(epoll_.get(), &first, 1, 0) < 0 && errno == EINTR) {}
+    }
+
+    std::error_code add(Slot& slot) noexcept override {
+        // Counted before an event of it can come.
+        interests_.fetch_add(1, std::memory_order_relaxed);
+        std::error_code error = control(EPOLL_CTL_ADD, slot, interest_mask(slot), interest_bit);
+        if (error) interests_.fetch_sub(1, std::memory_order_relaxed);
+        return error;
+    }
+    std::error_code modify(Slot& slot) noexcept override {
+        return control(EPOLL_CTL_MOD, slot, interest_mask(slot), interest_bit);
+    }
+    void remove(Slot& slot) noexcept override {
+        forget(slot);
+        interests_.fetch_sub(1, std::memory_order_relaxed);
+    }
+
+    bool start(Operation& operation, Slot& slot) noexcept override {
+        bool is_write = OperationAccess::is_write(operation);
+        Operation*& waiting = is_write ? slot.writer : slot.reader;
+        if (waiting != nullptr) [[unlikely]] {
+            OperationAccess::end(operation, errc::busy);
+            return true;
+        }
+        std::uint8_t ready = is_write ? Slot::writable : Slot::readable;
+        bool was_refused = false;
+        if ((slot.bits & ready) != 0 || must_try(operation)) {
+            if (attempt(operation, slot)) return true;
+            was_refused = true;
+        }
+        if ((slot.bits & Slot::registered) == 0) [[unlikely]] {
+            // Reports at once what is ready already: nothing can fall between the call and the registration.
+            if (std::error_code error = control(EPOLL_CTL_ADD, slot, operation_mask(operation), 0)) {
+                OperationAccess::end_with(operation, error.value());
+                return true;
+            }
+            slot.bits |= Slot::registered;
+        } else if (was_refused) {
+            if (!recheck(operation, slot)) return true;
+        }
+        waiting = &operation;
+        return false;
+    }
+
+    bool cancel(Operation& operation, Slot& slot) noexcept override {
+        if (slot.reader == &operation) slot.reader = nullptr;
+        if (slot.writer == &operation) slot.writer = nullptr;
+        return true;
+    }
+
+    void detach(Slot& slot) noexcept override {
+        if ((slot.bits & Slot::registered) != 0) forget(slot);
+        slot.bits = 0;
+    }
+
+    void wait(Harvest& harvest, std::optional<Duration> timeout) override {
+        int wanted = static_cast<int>(std::min(harvest.room(), events_.size()));
+        if (wanted == 0) return;
+        int count = wait_for_events(wanted, timeout);
+        if (count < 0) {
+            if (errno == EINTR) return;
+            throw std::system_error(last_error(), "leat: epoll_wait");
+        }
+        // Readiness first: there is room for one entry an event, and what operations add beyond that can wait.
+        if (interests_.load(std::memory_order_relaxed) != 0) report_readiness(harvest, count);
+        for (int i = 0; i < count; ++i) {
+            const epoll_event& event = events_[static_cast<std::size_t>(i)];
+            std::uint32_t index = static_cast<std::uint32_t>(event.data.u64);
+            if ((index & interest_bit) != 0) continue;  // The wake mark has this bit too.
+            Slot& slot = slots_.at(index);
+            if (slot.generation.load(std::memory_order_relaxed) != event.data.u64 >> 32) continue;
+            advance(slot, event.events, harvest);
+        }
+    }
+
+    void wake() noexcept override {
+        const std::uint64_t one = 1;
+        if (::write(wake_.get(), &one, sizeof one) == sizeof one) return;
+        // The counter is at its limit, or something refuses the write: re-arming reports it all the same.
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLET;
+        event.data.u64 = wake_mark;
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, wake_.get(), &event);
+    }
+
+    NativeHandle native_handle() const noexcept override { return epoll_.get(); }
+
+private:
+    static std::uint32_t operation_mask(const Operation& operation) noexcept {
+        // A listener is never written to.
+        if (operation.kind() == Operation::Kind::accept) return EPOLLIN | EPOLLET;
+        return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    }
+
+    // A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once.
+    static bool must_try(const Operation& operation) noexcept {
+        if (operation.kind() == Operation::Kind::connect) return true;
+        return OperationAccess::size(operation) == 0 && operation.kind() != Operation::Kind::accept;
+    }
+
+    /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
+    void advance(Slot& slot, std::uint32_t events, Harvest& harvest) noexcept {
+        constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+        if ((events & (EPOLLIN | EPOLLPRI | any_end)) != 0) {
+            slot.bits |= Slot::readable;
+            if ((events & any_end) != 0) [[unlikely]]
+                slot.bits |= Slot::read_closed;
+            if (slot.reader != nullptr) complete(slot.reader, slot, harvest);
+        }
+        if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+            slot.bits |= Slot::writable;
+            if ((events & (EPOLLHUP | EPOLLERR)) != 0) [[unlikely]]
+                slot.bits |= Slot::write_closed;
+            if (slot.writer != nullptr) [[unlikely]]
+                complete(slot.writer, slot, harvest);
+        }
+    }
+
+    void complete(Operation*& waiting, Slot& slot, Harvest& harvest) noexcept {
+        Operation& operation = *waiting;
+        if (!attempt(operation, slot)) [[unlikely]] {
+            // A spurious edge ends here: nobody is resumed for nothing.
+            if (recheck(operation, slot)) return;
+        }
+        waiting = nullptr;
+        harvest.done(operation);
+    }
+
+    /// After a call on a registered source that would block: if the source says that it is ready, the edge that told so
+    /// is gone, and so it is asked for again. False: the kernel refused, and the operation has ended with that.
+    bool recheck(Operation& operation, Slot& slot) noexcept {
+        if (!is_ready_now(operation, slot)) return true;
+        std::error_code error = control(EPOLL_CTL_MOD, slot, operation_mask(operation), 0);
+        if (!error) return true;
+        OperationAccess::end_with(operation, error.value());
+        return false;
+    }
+
+    std::error_code control(int action, Slot& slot, std::uint32_t mask, std::uint32_t mode) noexcept {
+        epoll_event event{};
+        event.events = mask;
+        event.data.u64 = mark_of(slot, mode);
+        if (::epoll_ctl(epoll_.get(), action, slot.handle, &event) == 0) return {};
+        // The kernel remembers otherwise: what we want is the same either way.
+        if (action == EPOLL_CTL_ADD && errno == EEXIST && mode == 0)
+            action = EPOLL_CTL_MOD;
+        else if (action == EPOLL_CTL_MOD && errno == ENOENT)
+            action = EPOLL_CTL_ADD;
+        else
+            return last_error();
+        if (::epoll_ctl(epoll_.get(), action, slot.handle, &event) == 0) return {};
+        return last_error();
+    }
+
+    void forget(Slot& slot) noexcept {
+        epoll_event ignored{};
+        // ENOENT and EBADF: it is gone already, which is what we want.
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.handle, &ignored);
+    }
+
+    void report_readiness(Harvest& harvest, int count) noexcept {
+        harvest.begin_readiness();
+        for (int i = 0; i < count; ++i) {
+            const epoll_event& event = events_[static_cast<std::size_t>(i)];
+            std::uint32_t index = static_cast<std::uint32_t>(event.data.u64);
+            if (event.data.u64 == wake_mark || (index & interest_bit) == 0) continue;
+            harvest.ready(index & ~interest_bit, static_cast<std::uint32_t>(event.data.u64 >> 32),
+                          readiness_of(event.events));
+        }
+        harvest.end_readiness();
+    }
+
+    int wait_for_events(int wanted, std::optional<Duration> timeout) noexcept {
+        if (!timeout) return ::epoll_wait(epoll_.get(), events_.data(), wanted, -1);
+        if (*timeout <= Duration::zero()) return ::epoll_wait(epoll_.get(), events_.data(), wanted, 0);
+        if (has_nanoseconds_) {
+            auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*timeout);
+            timespec limit{};
+            limit.tv_sec = static_cast<std::time_t>(seconds.count());
+            limit.tv_nsec = static_cast<long>((*timeout - seconds).count());
+            int count = ::epoll_pwait2(epoll_.get(), events_.data(), wanted, &limit, nullptr);
+            if (count >= 0 || errno != ENOSYS) return count;
+            // Linux before 5.11, and some tracers: from here on in milliseconds.
+            has_nanoseconds_ = false;
+        }
+        auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
+        int limit = milliseconds > INT_MAX ? INT_MAX : static_cast<int>(milliseconds);
+        return ::epoll_wait(epoll_.get(), events_.data(), wanted, limit);
+    }
+
+    SlotTable& slots_;
+    Descriptor epoll_;
+    Descriptor wake_;
+    // Slots in interest mode; an executor has none, and then no event is looked at twice.
+    std::atomic<std::uint32_t> interests_{0};
+    bool has_nanoseconds_ = true;
+    std::array<epoll_event, 256> events_;
+};
+
+}  // namespace
+
+std::unique_ptr<Selector> make_selector_epoll(const SelectorContext& context) {
+    return std::make_unique<EpollSelector>(context);
+}
+
+}  // namespace leat::detail

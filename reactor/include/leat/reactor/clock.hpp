@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+namespace leat {
+
+/// The unit of every timeout: whole nanoseconds, signed.
+using Duration = std::chrono::nanoseconds;
+
+/// An instant of a `Clock`. Only differences mean something; wall-clock changes never move it.
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+
+/// `from + after`, held at the last representable instant instead of overflowing.
+///
+/// A negative `after` gives `from`: what was due in the past is due now.
+constexpr TimePoint saturating_add(TimePoint from, Duration after) noexcept {
+    if (after <= Duration::zero()) return from;
+    if (after > TimePoint::max() - from) return TimePoint::max();
+    return from + after;
+}
+
+/// Where a Poll or an Executor reads the time: the seam that makes time testable.
+///
+/// Thread-safety: `now` from any thread.
+/// Lifetime:      outlives every Poll and Executor that reads it.
+class Clock {
+public:
+    virtual ~Clock() = default;
+
+    virtual TimePoint now() const noexcept = 0;
+
+    /// Whether time stands still until somebody moves it; a wait then never sleeps for it.
+    virtual bool is_virtual() const noexcept { return false; }
+
+    /// For an idle executor: moves a virtual clock to `to`. Other clocks move by themselves.
+    virtual void jump_to(TimePoint to) const noexcept { static_cast<void>(to); }
+};
+
+/// The system's monotonic clock (CLOCK_MONOTONIC on Linux): it does not count suspended time and wall-clock
+/// jumps leave it alone.
+const Clock& steady_clock() noexcept;
+
+/// A clock for tests: it moves when told, and an idle Executor moves it to its next deadline.
+///
+/// Thread-safety: one thread moves it (the executor's); `now` from any thread.
+class VirtualClock final : public Clock {
+public:
+    /// Starts at `start`, by default an hour after the epoch so that subtracting from it is harmless.
+    explicit VirtualClock(TimePoint start = TimePoint(std::chrono::hours(1))) noexcept;
+
+    TimePoint now() const noexcept override;
+    bool is_virtual() const noexcept override { return true; }
+    void jump_to(TimePoint to) const noexcept override;
+
+    /// Moves time forward. Timers that become due fire at the executor's next turn.
+    void advance(Duration by) noexcept;
+
+    /// Moves time to `to`; earlier instants are ignored: time never goes back.
+    void advance_to(TimePoint to) noexcept;
+
+private:
+    // `now` may read it from any thread; nothing else is published through it.
+    mutable std::atomic<Duration::rep> nanoseconds_;
+};
+
+}  // namespace leat

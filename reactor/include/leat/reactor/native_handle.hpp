@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <cstdint>
+
+namespace leat {
+
+/// What the operating system calls an open file or socket.
+#if defined(_WIN32)
+using NativeHandle = std::uintptr_t;
+inline constexpr NativeHandle invalid_handle = ~NativeHandle{0};
+#else
+using NativeHandle = int;
+inline constexpr NativeHandle invalid_handle = -1;
+#endif
+
+}  // namespace leat

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/native_handle.hpp>
+
+#include <cstdint>
+
+namespace leat {
+
+namespace detail {
+class Core;
+struct Slot;
+}  // namespace detail
+
+/// An open handle that can be registered with a Poll; it owns the handle and closes it.
+///
+/// A source belongs to at most one Poll at a time: it is registered for *interest* by a Registrator, or
+/// bound for *operations* by the first one submitted on it. Closing it first withdraws that, so that no event
+/// of it can come afterwards, not even when the number of the handle is used again.
+///
+/// Thread-safety: one thread at a time; with operations in flight, the Poll's owner only.
+/// Lifetime:      may outlive the Poll. Moving it is harmless, also while an operation waits.
+class Source {
+public:
+    Source() noexcept = default;
+
+    /// Takes over `handle`, which is non-blocking and close-on-exec already.
+    explicit Source(NativeHandle handle) noexcept : handle_(handle) {}
+
+    Source(Source&& other) noexcept;
+    Source& operator=(Source&& other) noexcept;
+    ~Source();
+
+    bool is_open() const noexcept { return handle_ != invalid_handle; }
+
+    /// The handle, still owned by the source; `invalid_handle` once closed.
+    NativeHandle native_handle() const noexcept { return handle_; }
+
+    /// Gives the handle away and leaves the source closed. Its registration is removed first.
+    /// A waiting operation ends with `leat::errc::closed`.
+    [[nodiscard]] NativeHandle release() noexcept;
+
+    /// Removes the registration, then closes the handle. A waiting operation ends once, with
+    /// `leat::errc::closed`. Closing twice is harmless.
+    void close() noexcept;
+
+private:
+    friend class detail::Core;
+    friend class SourceWatch;
+
+    void detach() noexcept;
+
+    NativeHandle handle_ = invalid_handle;
+    // Null until registered or bound. A reference on the slot's core is held while set.
+    detail::Slot* slot_ = nullptr;
+};
+
+/// Looks at a bound source that somebody else owns and may close, without keeping it.
+///
+/// Thread-safety: the Poll's owner.
+/// Lifetime:      the Poll's.
+class SourceWatch {
+public:
+    SourceWatch() noexcept = default;
+    /// `source` is bound already: see `Poll::bind`.
+    explicit SourceWatch(const Source& source) noexcept;
+
+    /// The handle, or `invalid_handle` once the source was closed or released. Never a stranger's.
+    NativeHandle native_handle() const noexcept;
+    /// Bytes that operations have moved, both directions together; what it was at the end, once closed.
+    std::uint64_t moved() const noexcept;
+
+private:
+    const detail::Slot* slot_ = nullptr;
+    std::uint32_t generation_ = 0;
+};
+
+}  // namespace leat

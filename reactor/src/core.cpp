@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "src/core.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <system_error>
+
+namespace leat::detail {
+
+Core::Core(Backend backend, const Clock& clock)
+    : backend_(backend), clock_(clock), clock_is_virtual_(clock.is_virtual()),
+      selector_(make_selector(backend.row(), SelectorContext{slots_})) {}
+
+void Core::release() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+// ---- Any thread: interest ----
+
+namespace {
+
+std::uint8_t wanted_bits(Interest interest) noexcept {
+    unsigned bits = 0;
+    if (interest.is_readable()) bits |= Slot::wanted_readable;
+    if (interest.is_writable()) bits |= Slot::wanted_writable;
+    if (interest.is_priority()) bits |= Slot::wanted_priority;
+    return static_cast<std::uint8_t>(bits);
+}
+
+}  // namespace
+
+std::error_code Core::add(Source& source, Token token, Interest interest, Mode mode) noexcept {
+    if (interest.is_empty()) return make_error_code(std::errc::invalid_argument);
+    if (!source.is_open()) return make_error_code(std::errc::bad_file_descriptor);
+    if (guard_.is_forked_child()) return make_error_code(errc::forked);
+    std::lock_guard lock(mutex_);
+    if (is_closed()) return make_error_code(errc::closed);
+    if (source.slot_ != nullptr) return make_error_code(errc::already_registered);
+
+    Slot* slot = take_slot(source, Slot::Use::interest);
+    if (slot == nullptr) return make_error_code(std::errc::not_enough_memory);
+    slot->token = token.value();
+    slot->interest = wanted_bits(interest);
+    slot->is_oneshot = mode == Mode::oneshot;
+    std::error_code error = selector_->add(*slot);
+    if (error) give_slot_back(source);
+    return error;
+}
+
+std::error_code Core::modify(Source& source, Token token, Interest interest, Mode mode) noexcept {
+    if (interest.is_empty()) return make_error_code(std::errc::invalid_argument);
+    if (guard_.is_forked_child()) return make_error_code(errc::forked);
+    std::lock_guard lock(mutex_);
+    if (is_closed()) return make_error_code(errc::closed);
+    Slot* slot = source.slot_;
+    if (slot == nullptr || slot->core != this || slot->use != Slot::Use::interest)
+        return make_error_code(errc::not_registered);
+
+    Slot before;
+    before.token = slot->token;
+    before.interest = slot->interest;
+    before.is_oneshot = slot->is_oneshot;
+    slot->token = token.value();
+    slot->interest = wanted_bits(interest);
+    slot->is_oneshot = mode == Mode::oneshot;
+    // What was harvested under the old registration is of the past from here on.
+    slot->generation.fetch_add(1, std::memory_order_release);
+    std::error_code error = selector_->modify(*slot);
+    if (error) {
+        slot->token = before.token;
+        slot->interest = before.interest;
+        slot->is_oneshot = before.is_oneshot;
+        slot->generation.fetch_sub(1, std::memory_order_release);
+    }
+    return error;
+}
+
+std::error_code Core::remove(Source& source) noexcept {
+    if (guard_.is_forked_child()) return make_error_code(errc::forked);
+    {
+        std::lock_guard lock(mutex_);
+        if (is_closed()) return make_error_code(errc::closed);
+        Slot* slot = source.slot_;
+        if (slot == nullptr || slot->core != this || slot->use != Slot::Use::interest)
+            return make_error_code(errc::not_registered);
+        selector_->remove(*slot);
+        give_slot_back(source);
+    }
+    return {};
+}
+
+/// Locked. The new slot holds a reference on the core for its source.
+Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
+    Slot* slot = slots_.allocate(*this);
+    if (slot == nullptr) return nullptr;
+    slot->handle = source.handle_;
+    slot->use = use;
+    source.slot_ = slot;
+    retain();
+    return slot;
+}
+
+/// Locked; the caller has a reference of its own.
+void Core::give_slot_back(Source& source) noexcept {
+    Slot* slot = std::exchange(source.slot_, nullptr);
+    slot->generation.fetch_add(1, std::memory_order_release);
+    slots_.free(*slot);
+    release();
+}
+
+// ---- Any thread: timers, wake, close ----
+
+TimerId Core::add_timer(TimePoint deadline, Token token) {
+    if (guard_.is_forked_child()) throw std::system_error(make_error_code(errc::forked), "leat: add_timer");
+    bool is_first = false;
+    TimerId timer{};
+    {
+        std::lock_guard lock(mutex_);
+        if (is_closed()) throw std::system_error(make_error_code(errc::closed), "leat: add_timer");
+        timer = TimerId{last_timer_ + 1};
+        auto [deadline_entry, added] = timer_deadlines_.emplace(last_timer_ + 1, deadline);
+        try {
+            auto position = timers_.emplace(std::pair(deadline, timer), token).first;
+            is_first = position == timers_.begin();
+        } catch (...) {
+            timer_deadlines_.erase(deadline_entry);
+            throw;
+        }
+        ++last_timer_;
+        has_timers_.store(true, std::memory_order_release);
+    }
+    // A poll that sleeps longer than this must look again.
+    if (is_first) notify(notified);
+    return timer;
+}
+
+bool Core::cancel_timer(TimerId timer) {
+    std::lock_guard lock(mutex_);
+    auto entry = timer_deadlines_.find(static_cast<std::uint64_t>(timer));
+    if (entry == timer_deadlines_.end()) return false;
+    timers_.erase(std::pair(entry->second, timer));
+    timer_deadlines_.erase(entry);
+    has_timers_.store(!timers_.empty(), std::memory_order_release);
+    return true;
+}
+
+void Core::notify(std::uint32_t bits) noexcept {
+    std::uint32_t before = wake_state_.fetch_or(bits);
+    // Somebody else woke it already, or it is awake and will see the bit before it sleeps.
+    if ((before & (asleep | notified)) != asleep) return;
+    if (guard_.is_forked_child()) return;
+    std::lock_guard lock(mutex_);
+    if (selector_ != nullptr) selector_->wake();
+}
+
+void Core::close() noexcept {
+    if (guard_.is_forked_child()) return;
+    {
+        std::lock_guard lock(mutex_);
+        is_closed_.store(true, std::memory_order_release);
+    }
+    notify(notified);
+}
+
+NativeHandle Core::native_handle() const noexcept {
+    std::lock_guard lock(mutex_);
+    return selector_ != nullptr ? selector_->native_handle() : invalid_handle;
+}
+
+// ---- Owner: polling ----
+
+errc Core::own_thread() noexcept {
+    if (guard_.own()) [[likely]]
+        return errc{};
+    return guard_.is_forked_child() ? errc::forked : errc::busy;
+}
+
+PollStatus Core::poll(Events& events, Limit limit) {
+    if (errc refusal = own_thread(); refusal != errc{})
+        throw std::system_error(make_error_code(refusal), "leat: poll");
+    prepare(events);
+    take_queued();
+    for (;;) {
+        if (has_timers_.load(std::memory_order_acquire)) take_due_timers();
+        bool is_last = limit.kind == Limit::Kind::immediate;
+        std::optional<Duration> timeout;
+        if (is_last || events.size_ != 0 || is_closed())
+            timeout = Duration::zero();
+        else
+            timeout = time_to_wait(limit);
+
+        std::uint32_t woken = wait_once(timeout);
+
+        if (has_timers_.load(std::memory_order_acquire) && room() != 0) take_due_timers();
+        if (queued_ != nullptr) take_queued();
+        if (events.size_ != 0) return PollStatus::events;
+        if (is_closed()) return PollStatus::closed;
+        if ((woken & user_wake) != 0) return PollStatus::woken;
+        if (is_last) return PollStatus::timed_out;
+        // A signal, a spurious wake or a new timer: wait on for what is left.
+        if (limit.kind == Limit::Kind::until && clock_.now() >= limit.deadline) return PollStatus::timed_out;
+    }
+}
+
+void Core::prepare(Events& events) noexcept {
+    if (events.core_ != this) {
+        retain();
+        if (events.core_ != nullptr) events.core_->release();
+        events.core_ = this;
+    }
+    events.size_ = 0;
+    events_ = &events;
+}
+
+std::uint32_t Core::wait_once(std::optional<Duration> timeout) {
+    bool sleeps = !timeout || *timeout > Duration::zero();
+    if (sleeps && (wake_state_.fetch_or(asleep) & notified) != 0) timeout = Duration::zero();
+    selector_->wait(*this, timeout);
+    // Cheap when nobody has anything to say: a poll that does not sleep leaves no mark of its own.
+    if (!sleeps && wake_state_.load(std::memory_order_acquire) == 0) return 0;
+    return wake_state_.exchange(0);
+}
+
+std::optional<Duration> Core::time_to_wait(const Limit& limit) {
+    std::optional<TimePoint> until;
+    if (limit.kind == Limit::Kind::until) until = limit.deadline;
+    if (has_timers_.load(std::memory_order_acquire)) {
+        std::lock_guard lock(mutex_);
+        if (!timers_.empty()) {
+            TimePoint first = timers_.begin()->first.first;
+            until = until ? std::min(*until, first) : first;
+        }
+    }
+    if (!until) return std::nullopt;
+    TimePoint now = clock_.now();
+    if (*until <= now) return Duration::zero();
+    // A virtual clock stands still meanwhile: only an event or a wake can end this wait.
+    if (clock_is_virtual_) return std::nullopt;
+    // The difference of two instants may not fit: such a wait has no end that anybody sees.
+    if (now < TimePoint{} && *until > TimePoint::max() + now.time_since_epoch()) return std::nullopt;
+    return *until - now;
+}
+
+void Core::take_due_timers() {
+    TimePoint now = clock_.now();
+    std::lock_guard lock(mutex_);
+    while (room() != 0 && !timers_.empty() && timers_.begin()->first.first <= now) {
+        auto first = timers_.begin();
+        Event& entry = events_->entries_[events_->size_++];
+        entry = Event();
+        entry.token_ = first->second;
+        entry.timer_ = first->first.second;
+        entry.flags_ = Event::timeout_bit;
+        timer_deadlines_.erase(static_cast<std::uint64_t>(first->first.second));
+        timers_.erase(first);
+    }
+    has_timers_.store(!timers_.empty(), std::memory_order_release);
+}
+
+void Core::take_queued() noexcept {
+    while (queued_ != nullptr && room() != 0) {
+        Operation* operation = queued_;
+        queued_ = OperationAccess::next(*operation);
+        if (queued_ == nullptr) queued_tail_ = &queued_;
+        done(*operation);
+    }
+}
+
+void Core::done(Operation& operation) noexcept {
+    if (room() == 0) {
+        queue(operation);
+        return;
+    }
+    --in_flight_;
+    std::size_t index = events_->size_++;
+    OperationAccess::state(operation) = OperationAccess::State::harvested;
+    OperationAccess::entry(operation) = static_cast<std::uint16_t>(index);
+    Event& entry = events_->entries_[index];
+    entry.token_ = Token();
+    entry.operation_ = &operation;
+    entry.flags_ = Event::operation_bit;
+}
+
+/// Keeps an ended operation for the next poll.
+void Core::queue(Operation& operation) noexcept {
+    OperationAccess::state(operation) = OperationAccess::State::queued;
+    OperationAccess::next(operation) = nullptr;
+    *queued_tail_ = &operation;
+    queued_tail_ = &OperationAccess::next(operation);
+    // In a foreign loop nobody may be polling: make the handle readable.
+    if ((wake_state_.load() & asleep) != 0) notify(notified);
+}
+
+void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept {
+    if (index >= slots_.used()) return;
+    Slot& slot = slots_.at(index);
+    if (slot.use != Slot::Use::interest || slot.generation.load(std::memory_order_relaxed) != generation) return;
+    // An error or a hang-up comes whatever was asked for: tell it to the directions that somebody waits for.
+    if ((flags & (Readiness::error | Readiness::read_closed | Readiness::write_closed)) != 0) {
+        if ((flags & (Readiness::error | Readiness::read_closed)) != 0) flags |= Readiness::readable;
+        if ((flags & (Readiness::error | Readiness::write_closed)) != 0) flags |= Readiness::writable;
+        if ((slot.interest & Slot::wanted_readable) == 0) flags &= ~Readiness::readable;
+        if ((slot.interest & Slot::wanted_writable) == 0) flags &= ~Readiness::writable;
+    }
+    Event& entry = events_->entries_[events_->size_++];
+    entry.token_ = Token(slot.token);
+    entry.slot_ = &slot;
+    entry.generation_ = generation;
+    entry.flags_ = flags;
+}
+
+// ---- Owner: operations ----
+
+bool Core::submit(Operation& operation) noexcept {
+    using State = OperationAccess::State;
+    if (errc refusal = own_thread(); refusal != errc{}) [[unlikely]] {
+        OperationAccess::end(operation, refusal);
+        return true;
+    }
+    Slot* slot = nullptr;
+    if (OperationAccess::state(operation) == State::bound) {
+        slot = &OperationAccess::slot(operation);
+    } else {
+        Source& source = *OperationAccess::source(operation);
+        slot = source.slot_;
+        if (slot == nullptr || slot->core != this || slot->use != Slot::Use::operations) [[unlikely]] {
+            std::error_code error;
+            if (!bind_slot(source, error)) {
+                if (error.category() == error_category())
+                    OperationAccess::end(operation, static_cast<errc>(error.value()));
+                else
+                    OperationAccess::end_with(operation, error.value());
+                return true;
+            }
+            slot = source.slot_;
+        }
+        OperationAccess::set_slot(operation, *slot);
+    }
+    if (selector_->start(operation, *slot)) {
+        OperationAccess::state(operation) = State::ended;
+        return true;
+    }
+    OperationAccess::state(operation) = State::in_flight;
+    ++in_flight_;
+    return false;
+}
+
+bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
+    if (!source.is_open()) {
+        error = make_error_code(errc::closed);
+        return false;
+    }
+    std::lock_guard lock(mutex_);
+    if (is_closed()) {
+        error = make_error_code(errc::closed);
+        return false;
+    }
+    if (source.slot_ != nullptr) {
+        error = make_error_code(errc::already_registered);
+        return false;
+    }
+    Slot* slot = take_slot(source, Slot::Use::operations);
+    if (slot == nullptr) {
+        error = std::error_code(static_cast<int>(std::errc::not_enough_memory), std::system_category());
+        return false;
+    }
+    // Nothing is known yet, so the first call of each direction asks the socket itself.
+    slot->bits = Slot::readable | Slot::writable;
+    return true;
+}
+
+std::error_code Core::bind(Source& source) noexcept {
+    if (errc refusal = own_thread(); refusal != errc{}) return make_error_code(refusal);
+    if (source.slot_ != nullptr && source.slot_->core == this && source.slot_->use == Slot::Use::operations) return {};
+    std::error_code error;
+    bind_slot(source, error);
+    return error;
+}
+
+bool Core::cancel(Operation& operation) noexcept {
+    if (!operation.is_in_flight()) return false;
+    if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
+    --in_flight_;
+    OperationAccess::end_with(operation, static_cast<int>(std::errc::operation_canceled));
+    return true;
+}
+
+// ---- The end of things ----
+
+void Core::end_waiting(Operation*& waiting) noexcept {
+    Operation* operation = std::exchange(waiting, nullptr);
+    if (operation == nullptr) return;
+    OperationAccess::end(*operation, errc::closed);
+    queue(*operation);
+}
+
+void Core::detach(Source& source) noexcept {
+    Slot& slot = *source.slot_;
+    Core& core = *slot.core;
+    std::unique_lock lock(core.mutex_);
+    // A forked child has its parent's kernel queue: whatever it took out of it would be the parent's loss.
+    bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
+    Operation* reader = nullptr;
+    Operation* writer = nullptr;
+    if (slot.use == Slot::Use::interest) {
+        if (has_kernel) core.selector_->remove(slot);
+    } else {
+        if (has_kernel) core.selector_->detach(slot);
+        reader = std::exchange(slot.reader, nullptr);
+        writer = std::exchange(slot.writer, nullptr);
+    }
+    core.retain();
+    core.give_slot_back(source);
+    lock.unlock();
+    core.end_waiting(reader);
+    core.end_waiting(writer);
+    core.release();
+}
+
+void Core::abandon(Operation& operation) noexcept {
+    using State = OperationAccess::State;
+    Slot& slot = OperationAccess::slot(operation);
+    Core& core = *slot.core;
+    switch (OperationAccess::state(operation)) {
+        case State::in_flight: core.cancel(operation); return;
+        case State::queued: {
+            Operation** link = &core.queued_;
+            while (*link != nullptr && *link != &operation) link = &OperationAccess::next(**link);
+            if (*link == nullptr) return;
+            *link = OperationAccess::next(operation);
+            if (*link == nullptr) core.queued_tail_ = link;
+            --core.in_flight_;
+            return;
+        }
+        case State::harvested: {
+            std::size_t index = OperationAccess::entry(operation);
+            Events* events = core.events_;
+            for (; events != nullptr && index < events->size_; index += 65536) {
+                Event& entry = events->entries_[index];
+                if (entry.has(Event::operation_bit) && entry.operation_ == &operation) {
+                    entry.operation_ = nullptr;
+                    return;
+                }
+            }
+            return;
+        }
+        default: return;
+    }
+}
+
+void Core::end() noexcept {
+    std::unique_ptr<Selector> selector;
+    {
+        std::lock_guard lock(mutex_);
+        is_closed_.store(true, std::memory_order_release);
+        selector = std::move(selector_);
+    }
+    // What still waits never hears of its end; it only must not reach for this queue any more.
+    for (std::uint32_t index = 0; index < slots_.used(); ++index) {
+        Slot& slot = slots_.at(index);
+        if (slot.use != Slot::Use::operations) continue;
+        for (Operation** waiting : {&slot.reader, &slot.writer}) {
+            Operation* operation = std::exchange(*waiting, nullptr);
+            if (operation != nullptr) OperationAccess::end(*operation, errc::closed);
+        }
+    }
+    for (Operation* operation = std::exchange(queued_, nullptr); operation != nullptr;) {
+        Operation* next = OperationAccess::next(*operation);
+        operation->acknowledge();
+        operation = next;
+    }
+    if (events_ != nullptr) {
+        for (std::size_t i = 0; i < events_->size_; ++i) {
+            Event& entry = events_->entries_[i];
+            if (entry.has(Event::operation_bit) && entry.operation_ != nullptr) entry.operation_->acknowledge();
+        }
+        events_ = nullptr;
+    }
+    queued_tail_ = &queued_;
+    in_flight_ = 0;
+}
+
+}  // namespace leat::detail

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/poll.hpp>
+
+#include "backend/fork_guard.hpp"
+#include "src/selector.hpp"
+#include "src/slot.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+namespace leat::detail {
+
+/// What a Poll, its Registrators, its bound Sources and its Events share.
+///
+/// Invariants: 1. `is_closed_` changes once, under the lock; registering looks at it under the lock: whatever is
+///                registered was registered before the close.
+///             2. The selector is used by other threads under the lock only, and dies under it.
+///             3. A slot's generation moves whenever a registration ends or changes.
+class Core final : private Harvest {
+public:
+    Core(Backend backend, const Clock& clock);
+    Core(const Core&) = delete;
+    Core& operator=(const Core&) = delete;
+
+    void retain() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+    void release() noexcept;
+
+    Backend backend() const noexcept { return backend_; }
+    const Clock& clock() const noexcept { return clock_; }
+
+    // Any thread.
+    std::error_code add(Source& source, Token token, Interest interest, Mode mode) noexcept;
+    std::error_code modify(Source& source, Token token, Interest interest, Mode mode) noexcept;
+    std::error_code remove(Source& source) noexcept;
+    TimerId add_timer(TimePoint deadline, Token token);
+    bool cancel_timer(TimerId timer);
+    void wake() noexcept { notify(notified | user_wake); }
+    void close() noexcept;
+    bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
+    NativeHandle native_handle() const noexcept;
+
+    // Owner.
+    struct Limit {
+        enum class Kind { none, immediate, until } kind = Kind::none;
+        TimePoint deadline{};
+    };
+    PollStatus poll(Events& events, Limit limit);
+    bool submit(Operation& operation) noexcept;
+    bool cancel(Operation& operation) noexcept;
+    std::error_code bind(Source& source) noexcept;
+    std::size_t in_flight() const noexcept { return in_flight_; }
+    void set_asleep() noexcept { wake_state_.fetch_or(asleep); }
+
+    /// The end of the Poll: closed, and the kernel's queue given back.
+    void end() noexcept;
+
+    /// `events` goes, or is emptied.
+    void forget(Events& events) noexcept {
+        if (events_ == &events) events_ = nullptr;
+    }
+
+    // Of sources and operations.
+    static void detach(Source& source) noexcept;
+    static void abandon(Operation& operation) noexcept;
+
+private:
+    ~Core() = default;
+
+    // Bits of `wake_state_`.
+    static constexpr std::uint32_t asleep = 1, notified = 2, user_wake = 4;
+
+    std::size_t room() const noexcept override { return events_->entries_.size() - events_->size_; }
+    void done(Operation& operation) noexcept override;
+    void begin_readiness() noexcept override { mutex_.lock(); }
+    void end_readiness() noexcept override { mutex_.unlock(); }
+    void ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept override;
+
+    errc own_thread() noexcept;
+    bool bind_slot(Source& source, std::error_code& error) noexcept;
+    Slot* take_slot(Source& source, Slot::Use use) noexcept;
+    void give_slot_back(Source& source) noexcept;
+    void end_waiting(Operation*& operation) noexcept;
+    void queue(Operation& operation) noexcept;
+    void notify(std::uint32_t bits) noexcept;
+    void prepare(Events& events) noexcept;
+    void take_queued() noexcept;
+    void take_due_timers();
+    std::optional<Duration> time_to_wait(const Limit& limit);
+    std::uint32_t wait_once(std::optional<Duration> timeout);
+
+    std::atomic<std::uint32_t> references_{1};
+    // Pairs with itself: a wake that sets `notified` sees `asleep`, or the poll sees `notified` before it sleeps.
+    std::atomic<std::uint32_t> wake_state_{0};
+    std::atomic<bool> is_closed_{false};
+    std::atomic<bool> has_timers_{false};
+    ForkGuard guard_;
+    const Backend backend_;
+    const Clock& clock_;
+    const bool clock_is_virtual_;
+
+    // The owner's.
+    Events* events_ = nullptr;
+    std::size_t in_flight_ = 0;
+    // Operations that ended outside a harvest, or for which there was no room in it.
+    Operation* queued_ = nullptr;
+    Operation** queued_tail_ = &queued_;
+
+    mutable std::mutex mutex_;
+    SlotTable slots_;
+    std::unique_ptr<Selector> selector_;
+    // By deadline, then by the order of adding.
+    std::map<std::pair<TimePoint, TimerId>, Token> timers_;
+    std::unordered_map<std::uint64_t, TimePoint> timer_deadlines_;
+    std::uint64_t last_timer_ = 0;
+};
+
+}  // namespace leat::detail

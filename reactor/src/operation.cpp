@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/reactor/operation.hpp>
+
+#include "src/core.hpp"
+
+namespace leat {
+
+std::error_code Operation::error() const noexcept {
+    if (error_ == 0) return {};
+    if (error_ < 0) return make_error_code(static_cast<errc>(-error_));
+    return std::error_code(error_, std::system_category());
+}
+
+void Operation::abandon() noexcept {
+    detail::Core::abandon(*this);
+}
+
+}  // namespace leat

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/clock.hpp>
+#include <leat/reactor/event.hpp>
+#include <leat/reactor/operation.hpp>
+
+#include "src/slot.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <system_error>
+
+namespace leat::detail {
+
+/// Where a selector puts what it has found.
+///
+/// Thread-safety: the owner's thread, during `Selector::wait`.
+class Harvest {
+public:
+    virtual std::size_t room() const noexcept = 0;
+
+    /// An operation has ended; its slot no longer refers to it.
+    virtual void done(Operation& operation) noexcept = 0;
+
+    /// Interest-mode readiness is reported between these two, which hold the core's lock.
+    virtual void begin_readiness() noexcept = 0;
+    virtual void end_readiness() noexcept = 0;
+    /// `generation` as the kernel gave it back: if it is of the past, nothing happens. `flags` as in `Readiness`.
+    virtual void ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept = 0;
+
+protected:
+    ~Harvest() = default;
+};
+
+/// What `Harvest::ready` is told; what an `Event` then answers.
+struct Readiness {
+    static constexpr std::uint32_t readable = 1, writable = 2, priority = 4, error = 8, read_closed = 16,
+                                   write_closed = 32;
+};
+
+/// What a backend must do: the whole contract between the queue and the kernel.
+///
+/// A backend is a file (or a folder) in reactor/backend that defines `make_selector_<name>` and stands in the generated
+/// table. Readiness backends carry operations out themselves when the source is ready (backend/readiness.hpp);
+/// completion backends hand them to the kernel.
+///
+/// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up · descriptors
+/// are close-on-exec · no allocation in `start`, `wait` and `wake` · an operation that was started ends once: by
+/// `start`, by `cancel`, by `detach`, or by `Harvest::done`.
+///
+/// Thread-safety: says each function. "Locked": any thread, one at a time, under the core's lock, also while the owner
+///                waits.
+class Selector {
+public:
+    virtual ~Selector() = default;
+
+    // ---- Interest. Locked. ----
+
+    /// Reports `slot` from now on, with its interest and generation.
+    virtual std::error_code add(Slot& slot) noexcept = 0;
+    /// The same after a change of either.
+    virtual std::error_code modify(Slot& slot) noexcept = 0;
+    /// Ends it. Nothing can fail that would matter: the generation guards against what still comes.
+    virtual void remove(Slot& slot) noexcept = 0;
+
+    // ---- Operations. Owner. ----
+
+    /// Begins an operation on its slot. True: it has ended already.
+    virtual bool start(Operation& operation, Slot& slot) noexcept = 0;
+    /// True: the operation is withdrawn and nothing of it will come. False: it ends through `Harvest::done`.
+    virtual bool cancel(Operation& operation, Slot& slot) noexcept = 0;
+    /// The source is about to be closed or released: the kernel forgets it. Operations are withdrawn from the slot;
+    /// the core ends them.
+    virtual void detach(Slot& slot) noexcept = 0;
+
+    /// Waits at most `timeout` (forever if missing, not at all if zero) for something to report, `wake`, or a signal.
+    /// Errors: the kernel's, as `std::system_error`.
+    virtual void wait(Harvest& harvest, std::optional<Duration> timeout) = 0;
+
+    // ---- Any thread. ----
+
+    /// Ends the wait that runs, or the next one.
+    virtual void wake() noexcept = 0;
+    /// A handle that is readable when `wait` would report something; `invalid_handle` if there is none.
+    virtual NativeHandle native_handle() const noexcept = 0;
+};
+
+/// What backends may ask their queue for.
+struct SelectorContext {
+    SlotTable& slots;
+};
+
+// One maker a row of the generated table.
+#define LEAT_BACKEND(name) std::unique_ptr<Selector> make_selector_##name(const SelectorContext& context);
+#include "backend_table.inc"
+#undef LEAT_BACKEND
+
+/// Of the generated table. Errors: the kernel's, as `std::system_error`.
+std::unique_ptr<Selector> make_selector(int row, const SelectorContext& context);
+
+}  // namespace leat::detail

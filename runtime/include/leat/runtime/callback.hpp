@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/remote.hpp>
+#include <leat/runtime/result.hpp>
+
+#include <coroutine>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// What a callback and the task that waits for it share.
+template <class T>
+struct CallbackState {
+    explicit CallbackState(Remote&& executor) noexcept : remote(std::move(executor)) {}
+
+    std::mutex mutex;
+    std::optional<T> value;
+    Remote remote;
+    // The executor's thread only. Null once nobody waits.
+    Wait* waiting = nullptr;
+    void (*resume)(Wait&) = nullptr;
+};
+
+}  // namespace detail
+
+/// The function that a C interface is given: the first call hands its value to the task that waits, from whatever
+/// thread; later calls, and calls after a cancellation, do nothing.
+///
+/// Thread-safety: any thread. Copies are one callback.
+/// Lifetime:      may outlive the task and the executor. If all copies go without a call, the task waits on.
+template <class T>
+class Callback {
+public:
+    void operator()(T value) const {
+        {
+            std::lock_guard lock(state_->mutex);
+            if (state_->value) return;
+            state_->value.emplace(std::move(value));
+        }
+        std::shared_ptr<detail::CallbackState<T>> state = state_;
+        // An executor that is gone has no task to tell.
+        (void)state->remote.try_post([state]() noexcept {
+            if (Wait* waiting = std::exchange(state->waiting, nullptr)) state->resume(*waiting);
+        });
+    }
+
+private:
+    template <class U, class Start>
+    friend class CallbackOperation;
+    explicit Callback(std::shared_ptr<detail::CallbackState<T>> state) noexcept : state_(std::move(state)) {}
+
+    std::shared_ptr<detail::CallbackState<T>> state_;
+};
+
+/// What `callback` gives.
+template <class T, class Start>
+class [[nodiscard]] CallbackOperation final : public Wait {
+public:
+    using value_type = T;
+
+    explicit CallbackOperation(Start&& start) : start_(std::forward<Start>(start)) {}
+    CallbackOperation(CallbackOperation&& other) : start_(std::forward<Start>(other.start_)) {}
+    ~CallbackOperation() {
+        if (state_) state_->waiting = nullptr;
+    }
+
+    bool await_ready() {
+        if (is_stopped()) return false;
+        state_ = std::make_shared<detail::CallbackState<T>>(executor().remote());
+        state_->waiting = this;
+        state_->resume = [](Wait& wait) { static_cast<CallbackOperation&>(wait).resume_later(); };
+        start_(Callback<T>(state_));
+        suspend();
+        return false;
+    }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+
+    T await_resume() {
+        std::lock_guard lock(state_->mutex);
+        return std::move(*state_->value);
+    }
+    Result<T> result() { return Result<T>(await_resume()); }
+
+    void cancel() noexcept override {
+        // A value that has come wins, even if the executor has not been told yet.
+        if (state_->waiting == nullptr || has_value()) return;
+        state_->waiting = nullptr;
+        this->withdrawn();
+    }
+    std::string describe() const override { return "a callback"; }
+
+private:
+    bool has_value() const {
+        std::lock_guard lock(state_->mutex);
+        return state_->value.has_value();
+    }
+
+    Start start_;
+    std::shared_ptr<detail::CallbackState<T>> state_;
+};
+
+/// Waits for a C-style callback: calls `start(done)` and gives the value of the first call of `done`.
+///
+///     auto start = [&](leat::Callback<int> done) { library_begin(..., done); };
+///     int answer = co_await leat::callback<int>(start);
+///
+/// Lifetime:     name `start` first, as above: GCC 12 destroys a capturing lambda beside an await twice.
+/// Errors:       what `start` throws.
+/// Cancellation: the task ends at once; the callback then does nothing. Whatever `start` began goes on: stop it
+///               in a destructor of the task, if it can be stopped.
+template <class T, class Start>
+CallbackOperation<T, Start> callback(Start&& start) {
+    return CallbackOperation<T, Start>(std::forward<Start>(start));
+}
+
+}  // namespace leat

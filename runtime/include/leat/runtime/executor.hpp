@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/poll.hpp>
+#include <leat/runtime/timer_wheel.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace leat {
+
+template <class T = void>
+class Task;
+template <class T>
+class Running;
+class Remote;
+class IoOperation;
+
+namespace detail {
+class Root;
+template <class T>
+class TypedRoot;
+class Inbox;
+}  // namespace detail
+
+/// How an Executor is made. Every member has a default that fits a server.
+struct ExecutorOptions {
+    ExecutorOptions() : backend(Backend::best()) {}
+
+    Backend backend;
+    /// Where all time is read. A virtual clock is moved by the executor when it is idle.
+    const Clock* clock = &steady_clock();
+    /// Where notices go; it must not block. By default a line to standard error, which is dropped rather than
+    /// waited for. Called on the executor's thread.
+    std::function<void(std::string_view)> diagnostic;
+    /// Notices that may be given within a second; what exceeds it is counted and told with the next one.
+    unsigned notices_per_second = 10;
+    /// Operations that a task may complete without giving way to others.
+    int inline_budget = 64;
+    /// Events fetched from the kernel at once.
+    std::size_t batch = 256;
+    /// How long the destructor lets cancelled tasks finish what cannot be cut short, before it names them and
+    /// aborts. In real time.
+    Duration shutdown_deadline = std::chrono::seconds(10);
+};
+
+/// What an Executor has done so far.
+struct ExecutorStats {
+    std::uint64_t resumes = 0;
+    std::uint64_t unwound_frames = 0;
+    std::uint64_t polls = 0;
+    std::uint64_t events = 0;
+    std::uint64_t timers_fired = 0;
+    std::uint64_t posted = 0;
+    std::uint64_t notices = 0;
+    std::uint64_t notices_suppressed = 0;
+};
+
+/// One thread's loop: a Poll, a queue of ready tasks and a wheel of timers.
+///
+/// The first thread that runs it owns it. Its tasks never leave that thread; only `remote()` is for others.
+///
+///     leat::Executor executor;
+///     executor.run_until(serve());
+///
+/// In another event loop: `start` a task, then call `turn` whenever `poll_handle()` is readable or
+/// `next_timeout()` has passed.
+///
+/// Thread-safety: the owner's thread; `remote()` and `dump_tasks()` too. What `remote()` gave is for any.
+/// Lifetime:      outlives its tasks and timers. Destroying it cancels the tasks that still run and turns until
+///                they have unwound. Sources bound to it may outlive it.
+class Executor {
+public:
+    /// Errors: those of `Poll`'s constructor.
+    Executor();
+    explicit Executor(ExecutorOptions options);
+    Executor(const Executor&) = delete;
+    Executor& operator=(const Executor&) = delete;
+    ~Executor();
+
+    /// Runs `task`, and whatever else is on the executor, until `task` has ended; gives its result or throws
+    /// its exception.
+    ///
+    /// Errors: `leat::errc::deadlock` if the clock is virtual and nothing can ever run again (the message is a dump
+    ///         of the tasks; `task` is cancelled first); `busy` inside a task of this executor or on another thread
+    ///         than the owner's; `cancelled` if the task was cancelled.
+    template <class T>
+    T run_until(Task<T> task);
+
+    /// Starts `task` and returns; it runs while the executor does.
+    template <class T>
+    Running<T> start(Task<T> task);
+
+    /// Runs until all started tasks have ended.
+    void run();
+
+    /// For a foreign loop: takes what is posted, due or ready, resumes at most `budget` tasks, and submits what they
+    /// asked for. Never blocks.
+    ///
+    /// True if there is more to do at once. Otherwise the executor counts as asleep: whatever becomes ready,
+    /// also through calls of this thread, makes `poll_handle()` readable.
+    bool turn(std::size_t budget = 256);
+
+    /// Readable when `turn` has something to do, timers apart; may be readable for nothing, once.
+    ///
+    /// Errors: `std::errc::operation_not_supported` where the backend has no such handle.
+    NativeHandle poll_handle() const { return poll_.native_handle(); }
+
+    /// How long a foreign loop may sleep before it calls `turn`: zero if there is work, nothing if only an event of
+    /// `poll_handle()` can bring any.
+    std::optional<Duration> next_timeout();
+
+    /// For other threads: see `Remote`.
+    Remote remote();
+
+    const Clock& clock() const noexcept { return *options_.clock; }
+    TimePoint now() const noexcept { return options_.clock->now(); }
+    Backend backend() const noexcept { return poll_.backend(); }
+    const ExecutorStats& stats() const noexcept { return stats_; }
+
+    /// Gives a notice to `ExecutorOptions::diagnostic`, within the rate limit. Never throws.
+    void notice(std::string_view text) noexcept;
+
+    /// The tree of suspended tasks: for each its name, the file and line of its definition and of the line it waits at,
+    /// and what it waits for.
+    std::string dump_tasks() const;
+
+    // ---- For waits and combinators; a program needs none of these. ----
+
+    /// Queues the task that `wait` suspended; it is resumed from the loop.
+    void make_ready(Wait& wait) noexcept {
+        wait.next_ = nullptr;
+        *ready_tail_ = &wait;
+        ready_tail_ = &wait.next_;
+        if (asleep_) [[unlikely]]
+            wake_host();
+    }
+
+    /// Destroys the frame that waits in `wait` from the loop, and tells whoever ran it.
+    void unwind(Wait& wait) noexcept;
+
+    /// The task to resume after the current one has suspended, on a flat stack.
+    void run_next(TaskFrame& task) noexcept { next_ = &task; }
+
+    /// Resumes the task of `wait` next, or from the queue if the current chain of tasks has run for long enough.
+    void run_next_or_later(Wait& wait) noexcept {
+        if (consume_budget())
+            next_ = wait.frame_;
+        else
+            make_ready(wait);
+    }
+
+    void task_ended(TaskFrame& task) noexcept { ended_ = &task; }
+
+    /// Whether one more operation may complete without giving way.
+    bool consume_budget() noexcept { return --budget_ > 0; }
+
+    Poll& poll() noexcept { return poll_; }
+    TimerWheel& timers() noexcept { return timers_; }
+
+private:
+    friend class Remote;
+    friend class detail::Root;
+
+    void add_root(detail::Root& root) noexcept;
+    void remove_root(detail::Root& root) noexcept;
+    /// Turns until `root` has ended, or until nothing is left if it is null.
+    void run_until_ended(detail::Root* root);
+    [[noreturn]] void report_deadlock(detail::Root* root);
+
+    void own_thread();
+    void take_posted() noexcept;
+    void fire_timers() noexcept;
+    bool run_ready(std::size_t budget) noexcept;
+    void resume(TaskFrame& task) noexcept;
+    void destroy_next_frame() noexcept;
+    void look_at_io(bool may_block);
+    bool is_idle() const noexcept { return ready_ == nullptr && unwinding_ == nullptr; }
+    bool can_jump() noexcept;
+    void wake_host() noexcept;
+    void shut_down() noexcept;
+
+    // The hot part, together.
+    Wait* ready_ = nullptr;
+    Wait** ready_tail_ = &ready_;
+    Wait* unwinding_ = nullptr;
+    Wait** unwinding_tail_ = &unwinding_;
+    TaskFrame* next_ = nullptr;
+    TaskFrame* ended_ = nullptr;
+    int budget_ = 0;
+    bool running_ = false;
+    // In the sense of `turn`: a foreign loop sleeps for us.
+    bool asleep_ = false;
+
+    ExecutorOptions options_;
+    Poll poll_;
+    Events events_;
+    TimerWheel timers_;
+    ExecutorStats stats_;
+    std::shared_ptr<detail::Inbox> inbox_;
+    detail::Root* roots_ = nullptr;
+    TimePoint notice_window_{};
+    unsigned notices_in_window_ = 0;
+};
+
+inline void Wait::resume_later() noexcept {
+    executor().make_ready(*this);
+}
+
+/// Runs `task` on an Executor of its own, on this thread, and gives its result or throws its exception.
+///
+///     int main() { leat::run(serve()); }
+template <class T>
+T run(Task<T> task);
+template <class T>
+T run(Task<T> task, ExecutorOptions options);
+
+}  // namespace leat
+
+#include <leat/runtime/root.hpp>

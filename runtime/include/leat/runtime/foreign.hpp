@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+/// What a foreign awaiter's `await_cancel(handle)` answers.
+enum class CancelAnswer {
+    /// It has let go of the handle and will never resume it.
+    cancelled_now,
+    /// It will resume the handle, soon or late; the scope waits for that.
+    will_resume,
+};
+
+namespace detail {
+
+/// The handle that a foreign awaiter is given instead of the task's: a small coroutine that brings the resumption
+/// to the executor's loop, from whatever thread and whatever depth of stack it came.
+class ForeignBridge {
+public:
+    ForeignBridge() noexcept = default;
+    ForeignBridge(const ForeignBridge&) = delete;
+    ForeignBridge& operator=(const ForeignBridge&) = delete;
+    ~ForeignBridge();
+
+    std::coroutine_handle<> open(Wait& wait, Executor& executor);
+    std::coroutine_handle<> handle() const noexcept { return handle_; }
+
+private:
+    std::coroutine_handle<> handle_;
+};
+
+template <class A>
+decltype(auto) awaiter_of(A&& awaitable) {
+    if constexpr (requires { std::forward<A>(awaitable).operator co_await(); })
+        return std::forward<A>(awaitable).operator co_await();
+    else if constexpr (requires { operator co_await(std::forward<A>(awaitable)); })
+        return operator co_await(std::forward<A>(awaitable));
+    else
+        return std::forward<A>(awaitable);
+}
+
+template <class Awaiter>
+concept CancellableForeign = requires(Awaiter& awaiter, std::coroutine_handle<> handle) {
+    { awaiter.await_cancel(handle) } -> std::same_as<CancelAnswer>;
+};
+
+/// Makes an awaiter of another library a wait of ours: seen in dumps, resumed by the loop, and cancellable if it
+/// has `CancelAnswer await_cancel(std::coroutine_handle<>)`. One without is waited for when its scope is cancelled.
+template <class A>
+class ForeignAwaiter final : public Wait {
+public:
+    ForeignAwaiter(A&& awaitable, TaskFrame& frame) : awaiter_(awaiter_of(std::forward<A>(awaitable))) {
+        attach(frame);
+    }
+    ForeignAwaiter(const ForeignAwaiter&) = delete;
+
+    bool await_ready() {
+        if (is_stopped()) return false;
+        if (awaiter_.await_ready()) return true;
+        suspend();
+        started_ = true;
+        return false;
+    }
+
+    // Another library's await_suspend may throw, and then the task goes on with that exception; so it is called
+    // here, where the coroutine is suspended.
+    bool await_suspend(std::coroutine_handle<>) {
+        if (!started_) return true;  // The scope was cancelled: the loop unwinds the task.
+        std::coroutine_handle<> handle = bridge_.open(*this, executor());
+        using Answer = decltype(awaiter_.await_suspend(handle));
+        if constexpr (std::is_void_v<Answer>) {
+            awaiter_.await_suspend(handle);
+            return true;
+        } else if constexpr (std::is_same_v<Answer, bool>) {
+            return awaiter_.await_suspend(handle);
+        } else {
+            std::coroutine_handle<> other = awaiter_.await_suspend(handle);
+            if (other == handle) return false;
+            other.resume();
+            return true;
+        }
+    }
+
+    decltype(auto) await_resume() { return awaiter_.await_resume(); }
+
+    void cancel() noexcept override {
+        if constexpr (CancellableForeign<Awaiter>) {
+            if (awaiter_.await_cancel(bridge_.handle()) == CancelAnswer::cancelled_now) withdrawn();
+        }
+    }
+    std::string describe() const override { return "an awaitable of another library"; }
+
+private:
+    using Awaiter = std::remove_reference_t<decltype(awaiter_of(std::declval<A>()))>;
+
+    decltype(awaiter_of(std::declval<A>())) awaiter_;
+    ForeignBridge bridge_;
+    bool started_ = false;
+};
+
+}  // namespace detail
+}  // namespace leat

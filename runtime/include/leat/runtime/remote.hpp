@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/error.hpp>
+#include <leat/reactor/poll.hpp>
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace leat {
+
+class Executor;
+
+namespace detail {
+
+/// A function object that is called once; small ones are kept in place.
+class PostedFunction {
+public:
+    template <class F>
+        requires(!std::same_as<std::remove_cvref_t<F>, PostedFunction>)
+    explicit PostedFunction(F&& function) {
+        using Stored = std::decay_t<F>;
+        if constexpr (sizeof(Stored) <= sizeof(place_) && alignof(Stored) <= alignof(void*) &&
+                      std::is_nothrow_move_constructible_v<Stored>) {
+            ::new (static_cast<void*>(place_)) Stored(std::forward<F>(function));
+            table_ = &in_place<Stored>;
+        } else {
+            ::new (static_cast<void*>(place_)) Stored*(new Stored(std::forward<F>(function)));
+            table_ = &on_heap<Stored>;
+        }
+    }
+    PostedFunction(PostedFunction&& other) noexcept : table_(std::exchange(other.table_, nullptr)) {
+        if (table_ != nullptr) table_->relocate(other.place_, place_);
+    }
+    PostedFunction& operator=(PostedFunction&&) = delete;
+    ~PostedFunction() {
+        if (table_ != nullptr) table_->destroy(place_);
+    }
+
+    void operator()() { table_->call(place_); }
+
+private:
+    struct Table {
+        void (*call)(void*);
+        void (*relocate)(void* from, void* to) noexcept;
+        void (*destroy)(void*) noexcept;
+    };
+
+    template <class F>
+    static constexpr Table in_place{
+        [](void* place) { (*static_cast<F*>(place))(); },
+        [](void* from, void* to) noexcept {
+            ::new (to) F(std::move(*static_cast<F*>(from)));
+            static_cast<F*>(from)->~F();
+        },
+        [](void* place) noexcept { static_cast<F*>(place)->~F(); },
+    };
+    template <class F>
+    static constexpr Table on_heap{
+        [](void* place) { (**static_cast<F**>(place))(); },
+        [](void* from, void* to) noexcept { ::new (to) F*(*static_cast<F**>(from)); },
+        [](void* place) noexcept { delete *static_cast<F**>(place); },
+    };
+
+    alignas(void*) std::byte place_[40];
+    const Table* table_;
+};
+
+/// What other threads leave for an executor.
+class Inbox {
+public:
+    explicit Inbox(const Registrator& registrator) : registrator_(registrator) {}
+
+    /// False, with `function` untouched, once closed.
+    bool push(PostedFunction&& function);
+
+    /// Whether `take` would find something; exact for what happened before.
+    bool has_mail() const noexcept { return has_mail_.load(std::memory_order_acquire); }
+    /// Swaps the waiting functions against `empty`, which keeps its memory for the next round.
+    void take(std::vector<PostedFunction>& empty) noexcept;
+
+    void close() noexcept;
+
+    /// Remotes that are held: somebody may still bring work.
+    std::atomic<int> holders{0};
+
+private:
+    std::mutex mutex_;
+    std::vector<PostedFunction> waiting_;
+    // Set by the push that finds nothing waiting, which is also the one that wakes; cleared by `take`.
+    std::atomic<bool> has_mail_{false};
+    bool is_closed_ = false;
+    Registrator registrator_;
+};
+
+}  // namespace detail
+
+/// An executor as other threads see it.
+///
+/// While one is held, the executor's virtual clock (in tests) neither jumps nor reports a deadlock.
+///
+/// Thread-safety: any thread. Copying is cheap.
+/// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`.
+class Remote {
+public:
+    Remote(const Remote& other) noexcept : inbox_(other.inbox_) { hold(1); }
+    Remote(Remote&& other) noexcept : inbox_(std::move(other.inbox_)) {}
+    Remote& operator=(Remote other) noexcept {
+        std::swap(inbox_, other.inbox_);
+        return *this;
+    }
+    ~Remote() { hold(-1); }
+
+    /// Calls `function()` soon on the executor's thread, outside any task, in the order of posting. It does not block
+    /// and does not throw there (an exception becomes a notice).
+    ///
+    /// Errors:     `closed` if the executor is gone: the function is not called. What is posted before it shuts down is
+    ///             called.
+    /// Complexity: a short lock; no allocation for small functions; a system call only if the executor sleeps, and
+    ///             then one for all that is posted until it is awake.
+    template <class F>
+    void post(F&& function) {
+        if (!try_post(std::forward<F>(function))) throw_closed();
+    }
+
+    /// The same; false instead of the error.
+    template <class F>
+    [[nodiscard]] bool try_post(F&& function) {
+        return inbox_->push(detail::PostedFunction(std::forward<F>(function)));
+    }
+
+private:
+    friend class Executor;
+    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) { hold(1); }
+
+    void hold(int change) noexcept {
+        if (inbox_ != nullptr) inbox_->holders.fetch_add(change, std::memory_order_relaxed);
+    }
+    [[noreturn]] static void throw_closed();
+
+    std::shared_ptr<detail::Inbox> inbox_;
+};
+
+}  // namespace leat

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/config.hpp>
+#include <leat/runtime/task.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <exception>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#if LEAT_RESULT_IS_STD_EXPECTED
+#include <expected>
+#else
+#include <tl/expected.hpp>
+#endif
+
+namespace leat {
+
+#if LEAT_RESULT_IS_STD_EXPECTED
+template <class T, class E>
+using Expected = std::expected<T, E>;
+template <class E>
+using Unexpected = std::unexpected<E>;
+#else
+template <class T, class E>
+using Expected = tl::expected<T, E>;
+template <class E>
+using Unexpected = tl::unexpected<E>;
+#endif
+
+/// A value or an error code: what `as_result` gives.
+template <class T>
+using Result = Expected<T, std::error_code>;
+
+/// A value or the exception that took its place: what `as_outcome` gives.
+template <class T>
+using Outcome = Expected<T, std::exception_ptr>;
+
+/// A wait that can tell its result without throwing: all of leat's own.
+template <class A>
+concept ResultWait = std::derived_from<A, Wait> && requires(A& awaitable) {
+    typename A::value_type;
+    { awaitable.result() } -> std::same_as<Result<typename A::value_type>>;
+};
+
+namespace detail {
+
+template <ResultWait A>
+class AsResult final : public A {
+public:
+    explicit AsResult(A&& awaitable) noexcept : A(std::move(awaitable)) {}
+    Result<typename A::value_type> await_resume() { return this->result(); }
+};
+
+// The `std::system_error` in `exception` as a code; any other exception is thrown.
+std::error_code code_or_rethrow(std::exception_ptr exception);
+
+template <class T>
+class TaskAsResult final : public TaskAwaiter<T> {
+public:
+    explicit TaskAsResult(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
+
+    Result<T> await_resume() {
+        if (std::exception_ptr exception = this->exception())
+            return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
+        if constexpr (std::is_void_v<T>)
+            return Result<T>();
+        else
+            return Result<T>(this->take_value());
+    }
+};
+
+template <class T>
+class TaskAsOutcome final : public TaskAwaiter<T> {
+public:
+    explicit TaskAsOutcome(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
+
+    Outcome<T> await_resume() {
+        if (std::exception_ptr exception = this->exception())
+            return Unexpected<std::exception_ptr>(std::move(exception));
+        if constexpr (std::is_void_v<T>)
+            return Outcome<T>();
+        else
+            return Outcome<T>(this->take_value());
+    }
+};
+
+template <ResultWait A>
+class AsOutcome final : public A {
+public:
+    explicit AsOutcome(A&& awaitable) noexcept : A(std::move(awaitable)) {}
+
+    Outcome<typename A::value_type> await_resume() {
+        try {
+            if constexpr (std::is_void_v<typename A::value_type>) {
+                A::await_resume();
+                return Outcome<void>();
+            } else {
+                return Outcome<typename A::value_type>(A::await_resume());
+            }
+        } catch (...) {
+            return Unexpected<std::exception_ptr>(std::current_exception());
+        }
+    }
+};
+
+}  // namespace detail
+
+/// Turns a failure of `awaitable` into a value: nothing is thrown for it.
+///
+///     leat::Result<std::size_t> received = co_await as_result(stream.read(buffer));
+///     if (!received) report(received.error());
+///
+/// Cancellation: none of its business: a cancelled wait gives no result, the task ends.
+template <ResultWait A>
+[[nodiscard]] detail::AsResult<A> as_result(A&& awaitable) noexcept
+    requires(!std::is_reference_v<A>)
+{
+    return detail::AsResult<A>(std::move(awaitable));
+}
+
+/// The same for a task: its `std::system_error` becomes the code, every other exception passes through.
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TaskAsResult<T> as_result(Task<T>&& task) noexcept {
+    return detail::TaskAsResult<T>(std::move(task));
+}
+
+/// Turns any exception of `awaitable` into a value.
+template <ResultWait A>
+[[nodiscard]] detail::AsOutcome<A> as_outcome(A&& awaitable) noexcept
+    requires(!std::is_reference_v<A>)
+{
+    return detail::AsOutcome<A>(std::move(awaitable));
+}
+
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TaskAsOutcome<T> as_outcome(Task<T>&& task) noexcept {
+    return detail::TaskAsOutcome<T>(std::move(task));
+}
+
+}  // namespace leat

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/task.hpp>
+
+#include <memory>
+#include <system_error>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// A task that no other task awaits: the root of a tree.
+class Root : public Wait {
+public:
+    Root(Executor& executor, TaskFrame& task) noexcept;
+    Root(const Root&) = delete;
+    Root& operator=(const Root&) = delete;
+    // A root is destroyed through `orphan` or by its owner, after its end.
+    virtual ~Root();
+
+    bool has_ended() const noexcept { return state_ != State::running; }
+    bool was_unwound() const noexcept { return state_ == State::unwound; }
+    Executor& owner() const noexcept { return *executor_; }
+    TaskFrame& task() const noexcept { return *task_; }
+
+    /// Cancels everything below.
+    void cancel() noexcept override;
+    std::string describe() const override;
+    TaskFrame* awaited_task() const noexcept override { return has_ended() ? nullptr : task_; }
+    void child_finished(TaskFrame&) noexcept override;
+    void child_unwound() noexcept override;
+
+    /// Leaves an ended or cancelled root to the executor, which deletes it after its end.
+    void orphan() noexcept;
+
+    Root* next_root = nullptr;
+    Root* previous_root = nullptr;
+
+protected:
+    void throw_if_failed();
+
+private:
+    enum class State { running, finished, unwound };
+
+    void end(State state) noexcept;
+
+    Executor* executor_;
+    Environment environment_;
+    TaskFrame* task_;
+    State state_ = State::running;
+    bool is_orphan_ = false;
+};
+
+template <class T>
+class TypedRoot final : public Root {
+public:
+    TypedRoot(Executor& executor, Task<T>&& task) noexcept : Root(executor, task.release().promise()) {}
+
+    T take() {
+        throw_if_failed();
+        return static_cast<TaskPromise<T>&>(task()).take();
+    }
+};
+
+}  // namespace detail
+
+/// A task that was started with `Executor::start`. Destroying it before the task has ended cancels the task.
+///
+/// Thread-safety: the executor's thread.
+/// Lifetime:      ends before the executor.
+template <class T>
+class [[nodiscard("destroying it cancels the task")]] Running {
+public:
+    Running(Running&&) noexcept = default;
+    Running& operator=(Running&& other) noexcept {
+        std::swap(root_, other.root_);
+        return *this;
+    }
+    ~Running() {
+        if (root_ == nullptr || root_->has_ended()) return;
+        root_->cancel();
+        root_.release()->orphan();
+    }
+
+    bool has_ended() const noexcept { return root_->has_ended(); }
+
+    /// Asks the task to end; it unwinds while the executor runs.
+    void cancel() noexcept { root_->cancel(); }
+
+    /// The result, once, after the end. Errors: the task's exception; `leat::errc::cancelled`.
+    T get() { return root_->take(); }
+
+private:
+    friend class Executor;
+    explicit Running(std::unique_ptr<detail::TypedRoot<T>> root) noexcept : root_(std::move(root)) {}
+
+    std::unique_ptr<detail::TypedRoot<T>> root_;
+};
+
+template <class T>
+T Executor::run_until(Task<T> task) {
+    detail::TypedRoot<T> root(*this, std::move(task));
+    run_until_ended(&root);
+    return root.take();
+}
+
+template <class T>
+Running<T> Executor::start(Task<T> task) {
+    return Running<T>(std::make_unique<detail::TypedRoot<T>>(*this, std::move(task)));
+}
+
+template <class T>
+T run(Task<T> task) {
+    Executor executor;
+    return executor.run_until(std::move(task));
+}
+
+template <class T>
+T run(Task<T> task, ExecutorOptions options) {
+    Executor executor(std::move(options));
+    return executor.run_until(std::move(task));
+}
+
+}  // namespace leat

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/task.hpp>
+
+#include <initializer_list>
+#include <memory>
+
+namespace leat {
+
+namespace detail {
+class SignalWatch;
+}
+
+/// Signals of the process as something to await.
+///
+///     leat::Signals signals{SIGTERM, SIGINT};
+///     int signal = co_await signals.next();
+///
+/// While it lives, these signals have a handler that only notes them; afterwards they have what they had before.
+/// Several objects may watch the same signal: each sees it. Signals that come in between are kept, one of a kind.
+///
+/// Thread-safety: one executor's thread; a signal may come to any thread.
+/// Lifetime:      outlives the tasks that wait on it.
+/// Errors:        `std::system_error` for a signal that cannot be handled (SIGKILL), naming it.
+/// Cancellation:  a signal that has come stays for the next call.
+class Signals {
+public:
+    Signals(std::initializer_list<int> signals);
+    Signals(const Signals&) = delete;
+    Signals& operator=(const Signals&) = delete;
+    ~Signals();
+
+    /// The number of the next signal. One task at a time (`leat::errc::busy`).
+    Task<int> next();
+
+private:
+    std::unique_ptr<detail::SignalWatch> watch_;
+};
+
+}  // namespace leat

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/foreign.hpp>
+#include <leat/runtime/frame_pool.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#if !defined(__cpp_exceptions)
+#error "leat needs C++ exceptions: errors travel as std::system_error; remove -fno-exceptions"
+#endif
+
+namespace leat {
+
+namespace detail {
+
+// A finished task only says so; whoever runs it is told by the executor's loop, on a flat stack. A header cannot
+// know whether the program was built so that symmetric transfer is a tail call, so nothing relies on it.
+struct FinalSuspend {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> handle) const noexcept;
+    void await_resume() const noexcept {}
+};
+
+template <class T>
+struct TaskResult {
+    TaskResult() noexcept {}
+    ~TaskResult() {
+        if (has_value_) std::destroy_at(std::addressof(value_));
+    }
+    template <class U>
+        requires std::constructible_from<T, U>
+    void return_value(U&& value) {
+        std::construct_at(std::addressof(value_), std::forward<U>(value));
+        has_value_ = true;
+    }
+    T take() { return std::move(value_); }
+
+    union {
+        T value_;
+    };
+    bool has_value_ = false;
+};
+
+template <class T>
+struct TaskResult<T&> {
+    void return_value(T& value) noexcept { value_ = std::addressof(value); }
+    T& take() noexcept { return *value_; }
+
+    T* value_ = nullptr;
+};
+
+template <>
+struct TaskResult<void> {
+    void return_void() noexcept {}
+    void take() noexcept {}
+};
+
+class TaskAwaiterBase : public Wait {
+public:
+    TaskAwaiterBase(TaskAwaiterBase&& other) noexcept : child_(std::exchange(other.child_, nullptr)) {}
+
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<>) noexcept {
+        begin_task(*child_, environment(), *this);
+        suspend();
+        executor().run_next(*child_);
+    }
+
+    // `co_await task` alone is no cancellation point; whoever cancels goes on to what the child waits for.
+    void cancel() noexcept override {}
+    std::string describe() const override;
+    TaskFrame* awaited_task() const noexcept override { return child_; }
+    void child_finished(TaskFrame&) noexcept override;
+    void child_unwound() noexcept override;
+
+protected:
+    explicit TaskAwaiterBase(TaskFrame& child) noexcept : child_(&child) {}
+    ~TaskAwaiterBase() {
+        if (child_ != nullptr) child_->handle().destroy();
+    }
+
+    // Owned.
+    TaskFrame* child_;
+};
+
+template <class T>
+class TaskAwaiter : public TaskAwaiterBase {
+public:
+    explicit TaskAwaiter(Task<T>&& task) noexcept;
+    TaskAwaiter(Task<T>&& task, TaskFrame& parent) noexcept : TaskAwaiter(std::move(task)) { attach(parent); }
+    TaskAwaiter(TaskAwaiter&&) noexcept = default;
+
+    using value_type = T;
+
+    T await_resume() {
+        if (std::exception_ptr exception = take_exception(*child_)) std::rethrow_exception(std::move(exception));
+        return take_value();
+    }
+
+    /// For `as_result`: the exception, or null if `take_value` may be called.
+    std::exception_ptr exception() noexcept { return take_exception(*child_); }
+    T take_value() { return static_cast<TaskPromise<T>*>(child_)->take(); }
+};
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<Task<T>> = true;
+
+template <class A>
+concept LeatAwaitable = std::derived_from<std::remove_cvref_t<A>, Wait>;
+
+template <class T>
+class TaskPromise : public TaskFrame, public TaskResult<T> {
+public:
+    Task<T> get_return_object(std::source_location definition = std::source_location::current()) noexcept;
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    FinalSuspend final_suspend() const noexcept { return {}; }
+    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+
+    template <class U>
+    TaskAwaiter<U> await_transform(Task<U>&& task,
+                                   std::source_location line = std::source_location::current()) noexcept {
+        line_ = line;
+        return TaskAwaiter<U>(std::move(task), *this);
+    }
+    template <class U>
+    void await_transform(Task<U>& task) = delete;  // a task is awaited once, as an rvalue: std::move(task)
+
+    template <LeatAwaitable A>
+    A&& await_transform(A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
+        line_ = line;
+        awaitable.attach(*this);
+        return static_cast<A&&>(awaitable);
+    }
+
+    template <class A>
+        requires(!LeatAwaitable<A> && !is_task<std::remove_cvref_t<A>>)
+    ForeignAwaiter<A> await_transform(A&& awaitable,
+                                      std::source_location line = std::source_location::current()) {
+        line_ = line;
+        return ForeignAwaiter<A>(std::forward<A>(awaitable), *this);
+    }
+
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+};
+
+}  // namespace detail
+
+/// A coroutine that starts when it is awaited and whose frame the task owns.
+///
+///     leat::Task<int> answer() { co_return 42; }
+///     leat::Task<> ask() { int value = co_await answer(); ... }
+///
+/// It runs on the executor of whoever awaits it, in the same scope: if that is cancelled, the task and then its
+/// awaiter are destroyed, innermost first, and nothing in them is resumed.
+///
+/// `T` may be void, a reference, or a type that can only be moved.
+///
+/// Thread-safety: the executor's thread, once awaited.
+/// Lifetime:      reference parameters outlive the task, as for every coroutine. Started, it cannot be destroyed
+///                from outside; not started, destroying it destroys its parameters.
+/// Errors:        an exception that leaves the coroutine comes out of `co_await`.
+/// Complexity:    starting, finishing and awaiting are O(1), allocate nothing while the pool of frames serves, and
+///                never grow the stack.
+template <class T>
+class [[nodiscard("a task does nothing until it is awaited")]] Task {
+public:
+    using promise_type = detail::TaskPromise<T>;
+    using value_type = T;
+
+    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Task& operator=(Task&& other) noexcept {
+        if (this != &other) {
+            if (handle_) handle_.destroy();
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+    ~Task() {
+        if (handle_) handle_.destroy();
+    }
+
+    /// For combinators: gives up the frame, which has not started. Whoever takes it destroys it.
+    std::coroutine_handle<promise_type> release() noexcept { return std::exchange(handle_, nullptr); }
+
+private:
+    friend promise_type;
+    explicit Task(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
+
+    std::coroutine_handle<promise_type> handle_;
+};
+
+namespace detail {
+
+template <class T>
+Task<T> TaskPromise<T>::get_return_object(std::source_location definition) noexcept {
+    static_assert(alignof(TaskPromise) <= 2 * sizeof(void*),
+                  "a result of a larger alignment would move the promise in the frame");
+    definition_ = definition;
+    return Task<T>(std::coroutine_handle<TaskPromise>::from_promise(*this));
+}
+
+template <class Promise>
+void FinalSuspend::await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
+    TaskFrame& task = handle.promise();
+    task.executor().task_ended(task);
+}
+
+template <class T>
+TaskAwaiter<T>::TaskAwaiter(Task<T>&& task) noexcept : TaskAwaiterBase(task.release().promise()) {}
+
+}  // namespace detail
+
+}  // namespace leat

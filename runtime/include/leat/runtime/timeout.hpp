@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/clock.hpp>
+#include <leat/reactor/error.hpp>
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/task.hpp>
+#include <leat/runtime/timer_wheel.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// A limit as the caller gave it; the clock is read when the wait begins, not before.
+class TimeLimit {
+public:
+    explicit TimeLimit(Duration duration) noexcept : duration_(duration), is_relative_(true) {}
+    explicit TimeLimit(TimePoint deadline) noexcept : deadline_(deadline) {}
+
+    TimePoint deadline(const Executor& executor) const noexcept {
+        return is_relative_ ? saturating_add(executor.now(), duration_) : deadline_;
+    }
+
+private:
+    Duration duration_{};
+    TimePoint deadline_{};
+    bool is_relative_ = false;
+};
+
+/// A leaf wait with a deadline: the same object, with a timer beside it; no task is made for it.
+template <ResultWait A>
+class TimedWait : public A, private Timer {
+public:
+    using value_type = typename A::value_type;
+
+    TimedWait(TimeLimit limit, A&& awaitable) noexcept : A(std::move(awaitable)), limit_(limit) {}
+    TimedWait(TimedWait&&) noexcept = default;
+
+    bool await_ready() {
+        if (A::await_ready()) return true;
+        if (!this->environment().is_cancelled())
+            this->executor().timers().arm(*this, limit_.deadline(this->executor()));
+        return false;
+    }
+
+    value_type await_resume() {
+        disarm();
+        if (has_timed_out_)
+            throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: " + A::describe());
+        return A::await_resume();
+    }
+
+    Result<value_type> result() {
+        disarm();
+        if (has_timed_out_) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
+        return A::result();
+    }
+
+protected:
+    bool has_timed_out() const noexcept { return has_timed_out_; }
+
+    // The wait has ended without a result. If the deadline asked for that, the task goes on; else it is unwound.
+    void withdrawn() noexcept override {
+        if (is_expired_ && !this->environment().is_cancelled()) {
+            has_timed_out_ = true;
+            this->resume_later();
+        } else {
+            disarm();
+            A::withdrawn();
+        }
+    }
+
+private:
+    void expired() noexcept override {
+        is_expired_ = true;
+        A::cancel();
+    }
+
+    TimeLimit limit_;
+    bool is_expired_ = false;
+    bool has_timed_out_ = false;
+};
+
+template <ResultWait A>
+class TryTimedWait final : public TimedWait<A> {
+public:
+    using value_type = Maybe<typename A::value_type>;
+    using TimedWait<A>::TimedWait;
+
+    value_type await_resume() {
+        if (this->has_timed_out()) return value_type();
+        if constexpr (std::is_void_v<typename A::value_type>) {
+            TimedWait<A>::await_resume();
+            return true;
+        } else {
+            return value_type(TimedWait<A>::await_resume());
+        }
+    }
+
+    Result<value_type> result() {
+        if (this->has_timed_out()) return Result<value_type>(value_type());
+        Result<typename A::value_type> result = TimedWait<A>::result();
+        if (!result) return Unexpected<std::error_code>(result.error());
+        if constexpr (std::is_void_v<typename A::value_type>)
+            return Result<value_type>(true);
+        else
+            return Result<value_type>(value_type(std::move(*result)));
+    }
+};
+
+/// A task with a deadline, in a scope of its own.
+template <class T>
+class TimedTask : public ScopeWait, private Timer {
+public:
+    using value_type = T;
+
+    TimedTask(TimeLimit limit, Task<T>&& task) noexcept : limit_(limit), task_(std::move(task)) {}
+    TimedTask(TimedTask&&) noexcept = default;
+
+    void await_suspend(std::coroutine_handle<>) noexcept {
+        executor().timers().arm(*this, limit_.deadline(executor()));
+        run(task_.release().promise());
+    }
+
+    T await_resume() {
+        disarm();
+        if (has_timed_out()) throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: timeout");
+        if (std::exception_ptr exception = take_exception(body())) std::rethrow_exception(std::move(exception));
+        return static_cast<TaskPromise<T>&>(body()).take();
+    }
+
+    Result<T> result() {
+        disarm();
+        if (has_timed_out()) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
+        if (std::exception_ptr exception = take_exception(body()))
+            return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
+        auto& promise = static_cast<TaskPromise<T>&>(body());
+        if constexpr (std::is_void_v<T>) {
+            promise.take();
+            return Result<T>();
+        } else {
+            return Result<T>(promise.take());
+        }
+    }
+
+    std::string describe() const override { return "a task with a deadline"; }
+
+protected:
+    bool has_timed_out() const noexcept { return was_unwound(); }
+
+private:
+    void expired() noexcept override { cancel_inside(); }
+
+    TimeLimit limit_;
+    Task<T> task_;
+};
+
+template <class T>
+class TryTimedTask final : public TimedTask<T> {
+public:
+    using value_type = Maybe<T>;
+    using TimedTask<T>::TimedTask;
+
+    value_type await_resume() {
+        if (this->has_timed_out()) return value_type();
+        if constexpr (std::is_void_v<T>) {
+            TimedTask<T>::await_resume();
+            return true;
+        } else {
+            return value_type(TimedTask<T>::await_resume());
+        }
+    }
+
+    Result<value_type> result() {
+        if (this->has_timed_out()) return Result<value_type>(value_type());
+        Result<T> result = TimedTask<T>::result();
+        if (!result) return Unexpected<std::error_code>(result.error());
+        if constexpr (std::is_void_v<T>)
+            return Result<value_type>(true);
+        else
+            return Result<value_type>(value_type(std::move(*result)));
+    }
+};
+
+}  // namespace detail
+
+/// Awaits `awaitable` for at most `limit`, counted from the await by the executor's clock.
+///
+///     std::size_t received = co_await leat::timeout(30s, stream.read(buffer));
+///
+/// A result that is there at the deadline wins. Otherwise what runs is cancelled, waited for, and
+/// `leat::errc::deadline_exceeded` is thrown (never the socket's ETIMEDOUT). A limit in the past still gives what
+/// is there at once.
+///
+/// Errors:       `deadline_exceeded`; those of the awaitable.
+/// Cancellation: that of the awaitable.
+/// Complexity:   for a leaf wait (a read, say) a timer and no allocation; for a task no more.
+template <ResultWait A>
+[[nodiscard]] detail::TimedWait<A> timeout(Duration limit, A&& awaitable) noexcept
+    requires(!std::is_reference_v<A>)
+{
+    return detail::TimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
+}
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TimedTask<T> timeout(Duration limit, Task<T>&& task) noexcept {
+    return detail::TimedTask<T>(detail::TimeLimit(limit), std::move(task));
+}
+
+/// The same until an instant of the executor's clock.
+template <ResultWait A>
+[[nodiscard]] detail::TimedWait<A> timeout_at(TimePoint deadline, A&& awaitable) noexcept
+    requires(!std::is_reference_v<A>)
+{
+    return detail::TimedWait<A>(detail::TimeLimit(deadline), std::move(awaitable));
+}
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TimedTask<T> timeout_at(TimePoint deadline, Task<T>&& task) noexcept {
+    return detail::TimedTask<T>(detail::TimeLimit(deadline), std::move(task));
+}
+
+/// Like `timeout`, but a deadline that passes is no error: an empty `optional`, or false where there is no value.
+template <ResultWait A>
+[[nodiscard]] detail::TryTimedWait<A> try_timeout(Duration limit, A&& awaitable) noexcept
+    requires(!std::is_reference_v<A>)
+{
+    return detail::TryTimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
+}
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TryTimedTask<T> try_timeout(Duration limit, Task<T>&& task) noexcept {
+    return detail::TryTimedTask<T>(detail::TimeLimit(limit), std::move(task));
+}
+
+}  // namespace leat

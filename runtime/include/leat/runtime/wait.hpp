@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <source_location>
+#include <string>
+
+namespace leat {
+
+class Executor;
+class TaskFrame;
+class Wait;
+
+namespace detail {
+template <class T>
+class TaskPromise;
+class TaskAwaiterBase;
+}  // namespace detail
+
+/// What a task inherits from whoever awaits it: its executor and the scope that a cancellation reaches.
+///
+/// Combinators that open a scope own one; `leat::Wait`s read it.
+///
+/// Thread-safety: the executor's thread only.
+/// Lifetime:      outlives the frames in it.
+class Environment {
+public:
+    Environment() noexcept = default;
+    explicit Environment(Executor& executor) noexcept : executor_(&executor) {}
+    Environment(const Environment&) = delete;
+    Environment& operator=(const Environment&) = delete;
+
+    Executor& executor() const noexcept { return *executor_; }
+
+    /// Whether this scope, or one around it, was cancelled: every leaf wait then ends instead of waiting.
+    bool is_cancelled() const noexcept { return cancelled_; }
+
+    /// Becomes a scope inside `outer`.
+    void enter(Environment& outer) noexcept {
+        executor_ = outer.executor_;
+        outer_ = &outer;
+        cancelled_ = outer.cancelled_;
+    }
+
+    /// Whether a scope around this one was cancelled.
+    bool is_cancelled_from_outside() const noexcept { return outer_ != nullptr && outer_->cancelled_; }
+
+    /// Marks the scope. Who owns it then asks the waits in it to end: `cancel_waits(frame)`. False if it was
+    /// marked already.
+    bool mark_cancelled() noexcept {
+        if (cancelled_) return false;
+        cancelled_ = true;
+        return true;
+    }
+
+private:
+    Executor* executor_ = nullptr;
+    Environment* outer_ = nullptr;
+    bool cancelled_ = false;
+};
+
+/// What a suspended task waits for; lives in the awaiter, and so in the waiting task's frame.
+///
+/// Leaf waits (a read, a sleep, a lock) derive from it to be cancellable and to be seen in a dump. So does all
+/// that runs tasks and learns of their end (an awaited task, a group's child).
+///
+/// Invariants: 1. Between being handed to `Executor::make_ready` and the frame's next step, nothing else
+///                touches it: a result that has arrived wins over a cancellation.
+///             2. It is unwound only through `withdrawn`, after whatever it had started has ended.
+///
+/// A leaf's protocol: `await_transform` calls `attach`. `await_ready` asks `is_stopped()` first and, if so,
+/// returns false at once; otherwise it starts. It returns true with a result, or calls `suspend()` and returns
+/// false. `await_suspend` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
+///
+/// Thread-safety: the executor's thread only.
+class Wait {
+public:
+    Wait() noexcept = default;
+    // Movable until awaited: a wait that moves is attached to nothing yet.
+    Wait(Wait&&) noexcept {}
+    Wait& operator=(Wait&&) = delete;
+
+    /// Asks the wait to end because its scope was cancelled. It withdraws what it started and then calls
+    /// `withdrawn()`, now or when that has ended; a result that is there already is delivered instead.
+    virtual void cancel() noexcept = 0;
+
+    /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
+    virtual std::string describe() const = 0;
+
+    /// The task that this wait runs and that alone decides its end, if it is of that kind.
+    virtual TaskFrame* awaited_task() const noexcept { return nullptr; }
+    /// Calls `visit` for every task below this wait.
+    virtual void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const {
+        if (TaskFrame* task = awaited_task()) visit(*task, argument);
+    }
+
+    /// A task that this wait runs has come to its end; its frame is still there.
+    virtual void child_finished(TaskFrame&) noexcept { std::terminate(); }
+    /// A task that this wait runs was cancelled; its frame is gone.
+    virtual void child_unwound() noexcept { std::terminate(); }
+
+    void attach(TaskFrame& frame) noexcept { frame_ = &frame; }
+
+protected:
+    ~Wait() = default;
+
+    inline Environment& environment() const noexcept;
+    inline Executor& executor() const noexcept;
+
+    /// First line of a leaf's `await_ready`. True: the scope is cancelled, the task will be unwound from here.
+    inline bool is_stopped() noexcept;
+    /// Marks the task as waiting here.
+    inline void suspend() noexcept;
+    /// Queues the task; it goes on at the executor's next opportunity.
+    inline void resume_later() noexcept;
+    /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
+    virtual void withdrawn() noexcept;
+
+    TaskFrame* frame_ = nullptr;
+
+private:
+    friend class Executor;
+    friend class detail::TaskAwaiterBase;
+    // In the executor's queue of ready or of unwinding tasks.
+    Wait* next_ = nullptr;
+};
+
+/// The part of a coroutine frame that does not depend on its result: where it stands in the tree of tasks.
+class TaskFrame {
+public:
+    TaskFrame() noexcept = default;
+    TaskFrame(const TaskFrame&) = delete;
+    TaskFrame& operator=(const TaskFrame&) = delete;
+
+    Environment& environment() const noexcept { return *environment_; }
+    Executor& executor() const noexcept { return environment_->executor(); }
+
+    /// Where the coroutine is defined.
+    std::source_location definition() const noexcept { return definition_; }
+    /// The line of the `co_await` that it stands at, or last stood at.
+    std::source_location line() const noexcept { return line_; }
+    /// What it waits for; null while it runs, or before it has started.
+    Wait* wait() const noexcept { return wait_; }
+
+    // Valid since promises of tasks are no more aligned than this base (asserted where they are defined).
+    std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<TaskFrame>::from_promise(*this); }
+
+private:
+    friend class Executor;
+    friend class Wait;
+    friend class detail::TaskAwaiterBase;
+    template <class T>
+    friend class detail::TaskPromise;
+    friend void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept;
+    friend std::exception_ptr take_exception(TaskFrame& task) noexcept;
+
+    Environment* environment_ = nullptr;
+    Wait* wait_ = nullptr;
+    // Who runs this task and learns of its end.
+    Wait* parent_ = nullptr;
+    std::source_location definition_;
+    std::source_location line_;
+    std::exception_ptr exception_;
+};
+
+/// Ties a task that has not started to the wait that runs it.
+inline void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept {
+    task.environment_ = &environment;
+    task.parent_ = &parent;
+}
+
+/// The exception that ended the task, or null.
+inline std::exception_ptr take_exception(TaskFrame& task) noexcept {
+    return std::move(task.exception_);
+}
+
+/// Asks whatever the task waits for, however deep, to end. The other half of `Environment::mark_cancelled`.
+void cancel_waits(TaskFrame& task) noexcept;
+
+inline Environment& Wait::environment() const noexcept { return frame_->environment(); }
+inline Executor& Wait::executor() const noexcept { return frame_->executor(); }
+inline void Wait::suspend() noexcept { frame_->wait_ = this; }
+inline bool Wait::is_stopped() noexcept {
+    if (!frame_->environment_->is_cancelled()) [[likely]]
+        return false;
+    suspend();
+    Wait::withdrawn();
+    return true;
+}
+
+/// Whether the current thread is destroying a cancelled task: its destructors run, its `catch` blocks do not.
+///
+/// A guard that asks `std::uncaught_exceptions()` takes a cancellation for success; ask this too.
+bool unwinding() noexcept;
+
+}  // namespace leat

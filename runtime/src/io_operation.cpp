@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/io_operation.hpp>
+
+namespace leat {
+namespace {
+
+const char* name_of(Operation::Kind kind) noexcept {
+    switch (kind) {
+    case Operation::Kind::accept: return "accept";
+    case Operation::Kind::connect: return "connect";
+    case Operation::Kind::receive:
+    case Operation::Kind::receive_vector:
+    case Operation::Kind::read: return "read";
+    case Operation::Kind::peek: return "peek";
+    case Operation::Kind::send:
+    case Operation::Kind::send_vector:
+    case Operation::Kind::write: return "write";
+    case Operation::Kind::wait_readable: return "until it is readable";
+    case Operation::Kind::wait_writable: return "until it is writable";
+    }
+    return "an operation";
+}
+
+}  // namespace
+
+bool IoOperation::start() noexcept {
+    if (is_stopped()) [[unlikely]]
+        return false;
+    if (submit()) return go_on();
+    suspend();
+    return false;
+}
+
+bool IoOperation::go_on() noexcept {
+    if (executor().consume_budget()) [[likely]]
+        return true;
+    suspend();
+    resume_later();
+    return false;
+}
+
+void IoOperation::cancel() noexcept {
+    // What has ended is on its way to the task, and wins.
+    if (is_ended()) return;
+    if (executor().poll().cancel(*this)) withdrawn();
+}
+
+void IoOperation::completed() noexcept {
+    // A backend that hands operations to the kernel can only ask it to cancel; then this is the answer.
+    if (has_failed() && error() == std::errc::operation_canceled) [[unlikely]]
+        withdrawn();
+    else
+        resume_later();
+}
+
+std::string IoOperation::describe() const { return name_of(kind()); }
+
+void IoOperation::throw_error(const char* what) const { throw std::system_error(error(), what); }
+
+}  // namespace leat
