@@ -175,6 +175,11 @@ errc Core::own_thread() noexcept {
     return guard_.is_forked_child() ? errc::forked : errc::busy;
 }
 
+std::error_code Core::own() noexcept {
+    errc refusal = own_thread();
+    return refusal == errc{} ? std::error_code() : make_error_code(refusal);
+}
+
 PollStatus Core::poll(Events& events, Limit limit) {
     if (errc refusal = own_thread(); refusal != errc{})
         throw std::system_error(make_error_code(refusal), "leat: poll");

@@ -52,6 +52,7 @@ public:
         enum class Kind { none, immediate, until } kind = Kind::none;
         TimePoint deadline{};
     };
+    std::error_code own() noexcept;
     PollStatus poll(Events& events, Limit limit);
     bool submit(Operation& operation) noexcept;
     bool cancel(Operation& operation) noexcept;

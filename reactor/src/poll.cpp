@@ -108,6 +108,10 @@ PollStatus Poll::poll_until(Events& events, TimePoint deadline) {
     return core_->poll(events, {detail::Core::Limit::Kind::until, deadline});
 }
 
+std::error_code Poll::own() noexcept {
+    return core_->own();
+}
+
 bool Poll::submit(Operation& operation) noexcept {
     return core_->submit(operation);
 }

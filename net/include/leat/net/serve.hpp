@@ -82,11 +82,13 @@ public:
     bool is_draining() const noexcept { return draining_; }
     /// Connections whose handlers run.
     std::size_t connections() const noexcept;
+    /// After the end, what it was then.
     ServeReport report() const noexcept;
 
 private:
     friend class detail::Server;
     detail::Server* server_ = nullptr;
+    ServeReport last_report_;
     bool draining_ = false;
     bool stopping_ = false;
 };
@@ -105,8 +107,8 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 /// the executor's diagnostic, rate-limited.
 ///
 /// Lifetime:     `listener` and `control` outlive the await; the listener stays open.
-/// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers are
-///               drained first, then it is thrown.
+/// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers,
+///               whose connections have no part in it, are given `drain_timeout` to end first; then it is thrown.
 /// Cancellation: the handlers are cancelled too.
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler);
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options);

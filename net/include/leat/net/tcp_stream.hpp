@@ -321,6 +321,7 @@ public:
     bool await_ready() noexcept;
     TcpStream await_resume();
     Result<TcpStream> result();
+    std::string describe() const override;
 
 private:
     friend class TcpStream;

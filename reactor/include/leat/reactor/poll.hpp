@@ -146,6 +146,9 @@ public:
     /// The same with an instant of the Poll's clock.
     PollStatus poll_until(Events& events, TimePoint deadline);
 
+    /// Makes the calling thread the owner, as the first `poll` would. Errors: `busy`, `forked`.
+    std::error_code own() noexcept;
+
     /// Starts `operation`. True: it has ended already and gives no event. False: an event will tell.
     ///
     /// Failures are results of the operation: `busy` where another one waits in that direction on the source

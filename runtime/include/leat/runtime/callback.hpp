@@ -63,7 +63,7 @@ private:
 
 /// What `callback` gives.
 template <class T, class Start>
-class [[nodiscard]] CallbackOperation final : public Wait {
+class [[nodiscard]] CallbackOperation : public Wait {
 public:
     using value_type = T;
 

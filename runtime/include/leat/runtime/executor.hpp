@@ -174,16 +174,22 @@ private:
     /// Turns until `root` has ended, or until nothing is left if it is null.
     void run_until_ended(detail::Root* root);
     [[noreturn]] void report_deadlock(detail::Root* root);
+    [[noreturn]] void abort_with_tasks(const char* why) noexcept;
+    /// Nothing is ready: waits, or moves a virtual clock. False if nothing can ever come.
+    bool wait_for_work();
 
+    /// Errors: `busy` on another thread than the owner's.
     void own_thread();
+    /// Errors: the same, and inside a task.
+    void begin_running();
     void take_posted() noexcept;
     void fire_timers() noexcept;
-    bool run_ready(std::size_t budget) noexcept;
+    void run_ready(std::size_t budget) noexcept;
     void resume(TaskFrame& task) noexcept;
     void destroy_next_frame() noexcept;
     void look_at_io(bool may_block);
     bool is_idle() const noexcept { return ready_ == nullptr && unwinding_ == nullptr; }
-    bool can_jump() noexcept;
+    bool can_jump() const noexcept;
     void wake_host() noexcept;
     void shut_down() noexcept;
 
@@ -208,6 +214,7 @@ private:
     detail::Root* roots_ = nullptr;
     TimePoint notice_window_{};
     unsigned notices_in_window_ = 0;
+    std::uint64_t notices_since_told_ = 0;
 };
 
 inline void Wait::resume_later() noexcept {

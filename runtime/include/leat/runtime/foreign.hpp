@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <leat/runtime/executor.hpp>
 #include <leat/runtime/wait.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <coroutine>
 #include <memory>
@@ -34,8 +34,23 @@ public:
     std::coroutine_handle<> open(Wait& wait, Executor& executor);
     std::coroutine_handle<> handle() const noexcept { return handle_; }
 
+    bool was_resumed() const noexcept { return was_resumed_.load(std::memory_order_acquire); }
+    void mark_resumed() noexcept { was_resumed_.store(true, std::memory_order_release); }
+    static void resume_task(Wait& wait) noexcept;
+
 private:
     std::coroutine_handle<> handle_;
+    std::atomic<bool> was_resumed_{false};
+};
+
+/// The part of a foreign wait that does not depend on the awaiter.
+class ForeignWait : public Wait {
+public:
+    void resumed() noexcept { resume_later(); }
+
+protected:
+    ForeignWait() noexcept = default;
+    ~ForeignWait() = default;
 };
 
 template <class A>
@@ -56,7 +71,7 @@ concept CancellableForeign = requires(Awaiter& awaiter, std::coroutine_handle<> 
 /// Makes an awaiter of another library a wait of ours: seen in dumps, resumed by the loop, and cancellable if it
 /// has `CancelAnswer await_cancel(std::coroutine_handle<>)`. One without is waited for when its scope is cancelled.
 template <class A>
-class ForeignAwaiter final : public Wait {
+class ForeignAwaiter final : public ForeignWait {
 public:
     ForeignAwaiter(A&& awaitable, TaskFrame& frame) : awaiter_(awaiter_of(std::forward<A>(awaitable))) {
         attach(frame);
@@ -94,6 +109,8 @@ public:
 
     void cancel() noexcept override {
         if constexpr (CancellableForeign<Awaiter>) {
+            // Resumed already: its result wins.
+            if (bridge_.was_resumed()) return;
             if (awaiter_.await_cancel(bridge_.handle()) == CancelAnswer::cancelled_now) withdrawn();
         }
     }
@@ -109,3 +126,6 @@ private:
 
 }  // namespace detail
 }  // namespace leat
+
+// After, not before: the executor's header needs tasks, and tasks need this one.
+#include <leat/runtime/executor.hpp>

@@ -84,8 +84,9 @@ public:
 
     /// Whether `take` would find something; exact for what happened before.
     bool has_mail() const noexcept { return has_mail_.load(std::memory_order_acquire); }
-    /// Swaps the waiting functions against `empty`, which keeps its memory for the next round.
-    void take(std::vector<PostedFunction>& empty) noexcept;
+    /// For the executor: what waits, to be called and cleared before the next call. The two vectors swap places and keep
+    /// their memory.
+    std::vector<PostedFunction>& take() noexcept;
 
     void close() noexcept;
 
@@ -95,6 +96,8 @@ public:
 private:
     std::mutex mutex_;
     std::vector<PostedFunction> waiting_;
+    // The executor's.
+    std::vector<PostedFunction> taken_;
     // Set by the push that finds nothing waiting, which is also the one that wakes; cleared by `take`.
     std::atomic<bool> has_mail_{false};
     bool is_closed_ = false;

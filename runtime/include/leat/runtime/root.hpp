@@ -102,6 +102,7 @@ private:
 
 template <class T>
 T Executor::run_until(Task<T> task) {
+    begin_running();
     detail::TypedRoot<T> root(*this, std::move(task));
     run_until_ended(&root);
     return root.take();
@@ -109,6 +110,7 @@ T Executor::run_until(Task<T> task) {
 
 template <class T>
 Running<T> Executor::start(Task<T> task) {
+    own_thread();
     return Running<T>(std::make_unique<detail::TypedRoot<T>>(*this, std::move(task)));
 }
 

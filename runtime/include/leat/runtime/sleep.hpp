@@ -12,7 +12,7 @@
 namespace leat {
 
 /// What `sleep_for` and `sleep_until` give.
-class [[nodiscard]] SleepOperation final : public Wait, private Timer {
+class [[nodiscard]] SleepOperation : public Wait, private Timer {
 public:
     using value_type = void;
 
@@ -52,7 +52,7 @@ inline SleepOperation sleep_until(TimePoint deadline) noexcept {
 }
 
 /// What `yield` gives.
-class [[nodiscard]] YieldOperation final : public Wait {
+class [[nodiscard]] YieldOperation : public Wait {
 public:
     using value_type = void;
 

@@ -120,6 +120,23 @@ inline constexpr bool is_task<Task<T>> = true;
 template <class A>
 concept LeatAwaitable = std::derived_from<std::remove_cvref_t<A>, Wait>;
 
+/// Stands for a wait that the caller's expression holds. GCC 12 moves (or copies) the object that an `await_transform`
+/// returns by reference into the frame, behind the back of whoever has noted its address; so it returns this instead.
+template <class A>
+class Awaited {
+public:
+    explicit Awaited(A& wait) noexcept : wait_(&wait) {}
+
+    auto await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return wait_->await_ready(); }
+    auto await_suspend(std::coroutine_handle<> handle) noexcept(noexcept(std::declval<A&>().await_suspend(handle))) {
+        return wait_->await_suspend(handle);
+    }
+    decltype(auto) await_resume() { return wait_->await_resume(); }
+
+private:
+    A* wait_;
+};
+
 template <class T>
 class TaskPromise : public TaskFrame, public TaskResult<T> {
 public:
@@ -138,10 +155,11 @@ public:
     void await_transform(Task<U>& task) = delete;  // a task is awaited once, as an rvalue: std::move(task)
 
     template <LeatAwaitable A>
-    A&& await_transform(A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
+    Awaited<std::remove_reference_t<A>> await_transform(
+        A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
         line_ = line;
         awaitable.attach(*this);
-        return static_cast<A&&>(awaitable);
+        return Awaited<std::remove_reference_t<A>>(awaitable);
     }
 
     template <class A>

@@ -39,12 +39,15 @@ public:
     void child_unwound() noexcept override;
 
     std::source_location spawned() const noexcept { return spawned_; }
+    TaskFrame& task() const noexcept { return *frame_; }
+    GroupChild* next_sibling() const noexcept { return next_sibling_; }
 
 protected:
     ~GroupChild() = default;
 
 private:
     friend class leat::TaskGroup;
+    friend class leat::TaskGroupWait;
     // Destroys itself.
     virtual void dispose() noexcept = 0;
     // Told of the end before that: `failure` is null for a task that finished or was cancelled. What it leaves in
@@ -166,13 +169,14 @@ public:
     /// For combinators: starts `task` with a child of their own making; the group disposes of it.
     void adopt(detail::GroupChild& child, TaskFrame& task) noexcept;
 
+    /// For combinators: the children that have not ended, newest first; each leads to the next.
+    detail::GroupChild* first_child() const noexcept { return children_; }
+
     /// Children that have not ended; the body is none.
     std::size_t size() const noexcept { return size_; }
 
 private:
     friend class detail::GroupChild;
-    template <class Body>
-    friend class TaskGroupOperation;
     friend class TaskGroupWait;
 
     TaskGroup() noexcept = default;
@@ -208,8 +212,10 @@ protected:
         if (body_ != nullptr) body_->handle().destroy();
     }
 
-    void run(TaskFrame& body) noexcept;
     void open() noexcept;
+    void run(TaskFrame& body) noexcept;
+    // The body gave no task to run; children that it spawned before are waited for.
+    void fail_to_run(std::exception_ptr failure) noexcept;
     bool was_unwound() const noexcept { return body_ == nullptr; }
     TaskFrame& body() const noexcept { return *body_; }
     std::exception_ptr take_failure() noexcept { return std::move(group_.failure_); }
@@ -218,17 +224,20 @@ protected:
 
 private:
     friend class TaskGroup;
+    friend class detail::GroupChild;
     void end_if_settled() noexcept;
 
     TaskFrame* body_ = nullptr;
     bool body_runs_ = false;
     // Asked to end from outside.
     bool stopping_ = false;
+    // A child or the body was cancelled, and so has no result that could win.
+    bool anything_unwound_ = false;
 };
 
 /// What `task_group` gives.
 template <class Body>
-class [[nodiscard]] TaskGroupOperation final : public TaskGroupWait {
+class [[nodiscard]] TaskGroupOperation : public TaskGroupWait {
 public:
     using task_type = std::invoke_result_t<Body&, TaskGroup&>;
     using value_type = typename task_type::value_type;
@@ -237,10 +246,14 @@ public:
     TaskGroupOperation(TaskGroupOperation&& other)
         : TaskGroupWait(std::move(other)), callable_(std::forward<Body>(other.callable_)) {}
 
-    void await_suspend(std::coroutine_handle<>) {
+    void await_suspend(std::coroutine_handle<>) noexcept {
         open();
-        task_type task = callable_(group_);
-        run(task.release().promise());
+        try {
+            task_type task = callable_(group_);
+            run(task.release().promise());
+        } catch (...) {
+            fail_to_run(std::current_exception());
+        }
     }
 
     value_type await_resume() {

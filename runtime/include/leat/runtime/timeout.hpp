@@ -39,29 +39,29 @@ private:
 
 /// A leaf wait with a deadline: the same object, with a timer beside it; no task is made for it.
 template <ResultWait A>
-class TimedWait : public A, private Timer {
+class TimedWait : public A {
 public:
     using value_type = typename A::value_type;
 
-    TimedWait(TimeLimit limit, A&& awaitable) noexcept : A(std::move(awaitable)), limit_(limit) {}
-    TimedWait(TimedWait&&) noexcept = default;
+    TimedWait(TimeLimit limit, A&& awaitable) noexcept : A(std::move(awaitable)), limit_(limit), expiry_(*this) {}
+    TimedWait(TimedWait&& other) noexcept : A(std::move(other)), limit_(other.limit_), expiry_(*this) {}
 
     bool await_ready() {
         if (A::await_ready()) return true;
         if (!this->environment().is_cancelled())
-            this->executor().timers().arm(*this, limit_.deadline(this->executor()));
+            this->executor().timers().arm(expiry_, limit_.deadline(this->executor()));
         return false;
     }
 
     value_type await_resume() {
-        disarm();
+        expiry_.disarm();
         if (has_timed_out_)
             throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: " + A::describe());
         return A::await_resume();
     }
 
     Result<value_type> result() {
-        disarm();
+        expiry_.disarm();
         if (has_timed_out_) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
         return A::result();
     }
@@ -75,24 +75,33 @@ protected:
             has_timed_out_ = true;
             this->resume_later();
         } else {
-            disarm();
+            expiry_.disarm();
             A::withdrawn();
         }
     }
 
 private:
-    void expired() noexcept override {
-        is_expired_ = true;
-        A::cancel();
-    }
+    // A member, since the wait may be a timer itself.
+    class Expiry final : public Timer {
+    public:
+        explicit Expiry(TimedWait& wait) noexcept : wait_(wait) {}
+        void expired() noexcept override {
+            wait_.is_expired_ = true;
+            wait_.A::cancel();
+        }
+
+    private:
+        TimedWait& wait_;
+    };
 
     TimeLimit limit_;
+    Expiry expiry_;
     bool is_expired_ = false;
     bool has_timed_out_ = false;
 };
 
 template <ResultWait A>
-class TryTimedWait final : public TimedWait<A> {
+class TryTimedWait : public TimedWait<A> {
 public:
     using value_type = Maybe<typename A::value_type>;
     using TimedWait<A>::TimedWait;
@@ -166,7 +175,7 @@ private:
 };
 
 template <class T>
-class TryTimedTask final : public TimedTask<T> {
+class TryTimedTask : public TimedTask<T> {
 public:
     using value_type = Maybe<T>;
     using TimedTask<T>::TimedTask;

@@ -97,6 +97,7 @@ private:
     void file(Timer& timer, std::uint64_t tick) noexcept;
     void open_slot(const Position& position) noexcept;
     void insert_due(Timer& timer) noexcept;
+    static void sort(detail::TimerLink& list) noexcept;
 
     std::uint64_t now_tick_;
     // A bit a level, and a bit a slot: set when a timer is filed; when it is disarmed they stay and are cleared by

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSL-1.0
+# How tests are stated. A file <unit>_test.cpp holds the suite <unit>; CTest runs each suite once for each row of the
+# backend table, as <layer>/<unit>@<backend>, with LEAT_BACKEND set to the row.
+
+set(LEAT_SKIPPED 77)
+
+# leat_add_test_executable(<name> LAYER <layer> FILES <file>... [SUPPORT <file>...])
+function(leat_add_test_executable name)
+    cmake_parse_arguments(arg "" "LAYER" "FILES;SUPPORT" ${ARGN})
+    add_executable(${name} ${arg_FILES} ${arg_SUPPORT})
+    target_link_libraries(${name} PRIVATE leat_test_support leat::${arg_LAYER} leat_warnings)
+    # The tests of a layer may look at its private headers, as its own sources do.
+    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/${arg_LAYER}")
+    target_precompile_headers(${name} REUSE_FROM leat_test_support)
+endfunction()
+
+# leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...])
+#
+# THREADS names the suites that use threads: the label which the thread sanitizer's run selects.
+function(leat_add_tests layer)
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS" ${ARGN})
+    set(executable ${layer}_tests)
+    leat_add_test_executable(${executable} LAYER ${layer} FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
+
+    set(units ${arg_FILES})
+    list(TRANSFORM units REPLACE "_test\\.cpp$" "")
+    foreach(unit IN LISTS units)
+        set(labels ${layer})
+        if(unit IN_LIST arg_THREADS)
+            list(APPEND labels threads)
+            list(REMOVE_ITEM arg_THREADS ${unit})
+        endif()
+        foreach(backend IN LISTS LEAT_BACKENDS)
+            set(test ${layer}/${unit}@${backend})
+            add_test(NAME ${test} COMMAND ${executable} --run_test=${unit})
+            set_tests_properties(
+                ${test}
+                PROPERTIES LABELS "${labels}"
+                           ENVIRONMENT LEAT_BACKEND=${backend}
+                           SKIP_RETURN_CODE ${LEAT_SKIPPED}
+                           TIMEOUT 180)
+        endforeach()
+    endforeach()
+    if(arg_THREADS)
+        message(FATAL_ERROR "leat_add_tests(${layer}): THREADS names ${arg_THREADS}, but there is no such file")
+    endif()
+    leat_add_completeness_test(${layer} ${executable} 1 "${units}")
+endfunction()
+
+# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [SLOW <unit>...])
+#
+# Tests of the whole echo server. One CTest entry a case, so that a case which the machine cannot run is a skip with
+# its own name. SLOW names the suites that load the machine: label `slow`, one at a time.
+function(leat_add_system_tests)
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;SLOW" ${ARGN})
+    leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
+    add_dependencies(system_tests echo_server)
+
+    set(environment "LEAT_ECHO_SERVER=$<TARGET_FILE:echo_server>")
+    leat_is_sanitized(sanitized)
+    if(sanitized)
+        list(APPEND environment LEAT_SANITIZED=1)
+    endif()
+    set(cases "")
+    foreach(file IN LISTS arg_FILES)
+        string(REGEX REPLACE "_test\\.cpp$" "" unit ${file})
+        set(labels system)
+        set(timeout 120)
+        set(serial OFF)
+        if(unit IN_LIST arg_SLOW)
+            list(APPEND labels slow)
+            set(timeout 300)
+            set(serial ON)
+        endif()
+        # CTest must know the cases before they are compiled; a new case therefore configures anew.
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+        file(STRINGS ${file} lines REGEX "^[ \t]*BOOST_(AUTO|FIXTURE|DATA)_TEST_CASE\\(")
+        foreach(line IN LISTS lines)
+            string(REGEX REPLACE "^[^(]*\\([ \t]*([A-Za-z0-9_]+).*" "\\1" case "${line}")
+            list(APPEND cases ${unit}/${case})
+            foreach(backend IN LISTS LEAT_BACKENDS)
+                set(test system/${unit}/${case}@${backend})
+                add_test(NAME ${test} COMMAND system_tests --run_test=${unit}/${case})
+                set_tests_properties(
+                    ${test}
+                    PROPERTIES LABELS "${labels}"
+                               ENVIRONMENT "LEAT_BACKEND=${backend};${environment}"
+                               SKIP_RETURN_CODE ${LEAT_SKIPPED}
+                               RUN_SERIAL ${serial}
+                               TIMEOUT ${timeout})
+            endforeach()
+        endforeach()
+    endforeach()
+    leat_add_completeness_test(system system_tests 2 "${cases}")
+endfunction()
+
+# Whether this build's own flags ask for a sanitizer.
+function(leat_is_sanitized result)
+    string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" build_type_flags)
+    set(${result} FALSE PARENT_SCOPE)
+    if("${CMAKE_CXX_FLAGS} ${${build_type_flags}}" MATCHES "-fsanitize")
+        set(${result} TRUE PARENT_SCOPE)
+    endif()
+endfunction()
+
+# Fails when the executable holds a suite (depth 1) or case (depth 2) that no CTest entry runs.
+function(leat_add_completeness_test layer executable depth names)
+    add_test(NAME ${layer}/every_suite_has_an_entry
+             COMMAND "${CMAKE_COMMAND}" -DEXECUTABLE=$<TARGET_FILE:${executable}> -DDEPTH=${depth} "-DNAMES=${names}"
+                     -P "${PROJECT_SOURCE_DIR}/cmake/check_test_entries.cmake")
+    set_tests_properties(${layer}/every_suite_has_an_entry PROPERTIES LABELS ${layer} TIMEOUT 60)
+endfunction()

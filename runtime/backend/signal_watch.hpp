@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/source.hpp>
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace leat::detail {
+
+/// One watcher of signals: notes which have come, and a source that is readable then.
+///
+/// Thread-safety: one thread; signals come to any.
+class SignalWatch {
+public:
+    /// Errors: `std::system_error` naming a signal that cannot be handled; `std::errc::resource_unavailable_try_again`
+    ///         beyond 64 watchers in the process.
+    explicit SignalWatch(std::initializer_list<int> signals);
+    SignalWatch(const SignalWatch&) = delete;
+    SignalWatch& operator=(const SignalWatch&) = delete;
+    ~SignalWatch();
+
+    Source& source() noexcept { return source_; }
+
+    /// Takes one of the signals that have come, the lowest number first; zero if there is none.
+    int take() noexcept;
+    /// Makes the source silent again, before `take`: what comes after that is heard.
+    void clear() noexcept;
+
+private:
+    std::uint64_t wanted_ = 0;
+    int place_ = -1;
+    Source source_;
+};
+
+}  // namespace leat::detail

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/cancel_scope.hpp>
+
+namespace leat::detail {
+
+void ScopeWait::run(TaskFrame& body) noexcept {
+    stopping_ = environment().is_cancelled();
+    inside_.enter(environment());
+    body_ = &body;
+    begin_task(body, inside_, *this);
+    suspend();
+    executor().run_next(body);
+}
+
+void ScopeWait::cancel() noexcept {
+    stopping_ = true;
+    cancel_inside();
+}
+
+void ScopeWait::cancel_inside() noexcept {
+    if (has_ended_ || body_ == nullptr || !inside_.mark_cancelled()) return;
+    cancel_waits(*body_);
+}
+
+void ScopeWait::visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const {
+    if (body_ != nullptr && !has_ended_) visit(*body_, argument);
+}
+
+void ScopeWait::child_finished(TaskFrame&) noexcept {
+    has_ended_ = true;
+    executor().run_next_or_later(*this);
+}
+
+void ScopeWait::child_unwound() noexcept {
+    has_ended_ = true;
+    body_ = nullptr;
+    if (stopping_)
+        withdrawn();
+    else
+        resume_later();
+}
+
+}  // namespace leat::detail

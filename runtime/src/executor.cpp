@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// The loop. One round takes what other threads left, fires timers, resumes what is ready, and looks at I/O: without
+// waiting while anything is ready, else until the next deadline.
+//
+// Tasks are resumed and destroyed here and nowhere else, on a flat stack: a task that awaits another names it as the
+// next to resume and suspends; a task that ends says so and suspends; a cancelled wait queues its frame for
+// destruction. So neither a long chain of awaits nor a deep tree grows the stack, however the program was built.
+
+#include <leat/runtime/executor.hpp>
+
+#include "backend/diagnostic.hpp"
+
+#include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/remote.hpp>
+#include <leat/runtime/root.hpp>
+
+#include <cstdlib>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace leat {
+
+namespace {
+
+constinit thread_local bool is_unwinding = false;
+
+// I/O is looked at after this many resumes, or after this time, whichever comes first.
+constexpr std::size_t resumes_between_looks = 256;
+constexpr std::size_t resumes_between_clock_reads = 32;
+constexpr Duration time_between_looks = std::chrono::microseconds(50);
+
+}  // namespace
+
+bool unwinding() noexcept {
+    return is_unwinding;
+}
+
+Executor::Executor() : Executor(ExecutorOptions()) {}
+
+Executor::Executor(ExecutorOptions options)
+    : options_(std::move(options)), poll_(options_.backend, *options_.clock), events_(options_.batch),
+      timers_(options_.clock->now()), inbox_(std::make_shared<detail::Inbox>(poll_.registrator())) {
+    if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
+}
+
+Executor::~Executor() {
+    shut_down();
+}
+
+// ---- Running ----
+
+void Executor::own_thread() {
+    if (std::error_code error = poll_.own()) throw std::system_error(error, "leat: executor");
+}
+
+void Executor::begin_running() {
+    own_thread();
+    if (running_) throw std::system_error(make_error_code(errc::busy), "leat: the executor runs already");
+}
+
+void Executor::run() {
+    begin_running();
+    run_until_ended(nullptr);
+}
+
+void Executor::run_until_ended(detail::Root* root) {
+    running_ = true;
+    for (;;) {
+        take_posted();
+        fire_timers();
+        run_ready(resumes_between_looks);
+        if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
+        if (!is_idle())
+            look_at_io(false);
+        else if (!wait_for_work())
+            report_deadlock(root);
+    }
+    running_ = false;
+}
+
+bool Executor::wait_for_work() {
+    if (inbox_->has_mail()) return true;
+    if (options_.clock->is_virtual() && can_jump()) {
+        std::optional<TimePoint> deadline = timers_.next_deadline();
+        if (!deadline) return false;
+        options_.clock->jump_to(*deadline);
+        return true;
+    }
+    look_at_io(true);
+    return true;
+}
+
+/// A virtual clock stands while anybody outside may still bring something.
+bool Executor::can_jump() const noexcept {
+    return poll_.in_flight() == 0 && inbox_->holders.load(std::memory_order_relaxed) == 0;
+}
+
+void Executor::report_deadlock(detail::Root* root) {
+    std::string text = "leat: nothing can ever run again; the tasks that wait:\n" + dump_tasks();
+    if (root == nullptr) {
+        for (detail::Root* each = roots_; each != nullptr; each = each->next_root) each->cancel();
+    } else {
+        root->cancel();
+    }
+    while (root != nullptr ? !root->has_ended() : roots_ != nullptr) {
+        take_posted();
+        fire_timers();
+        run_ready(resumes_between_looks);
+        if (!is_idle()) continue;
+        if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
+        if (!wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
+    }
+    running_ = false;
+    throw std::system_error(make_error_code(errc::deadlock), text);
+}
+
+bool Executor::turn(std::size_t budget) {
+    begin_running();
+    running_ = true;
+    asleep_ = false;
+    look_at_io(false);
+    take_posted();
+    fire_timers();
+    run_ready(budget);
+    running_ = false;
+    if (!is_idle()) return true;
+    // From here on whoever has something makes the handle readable; what came before this line is still to be seen.
+    asleep_ = true;
+    poll_.set_asleep();
+    return inbox_->has_mail();
+}
+
+std::optional<Duration> Executor::next_timeout() {
+    if (!is_idle() || inbox_->has_mail()) return Duration::zero();
+    std::optional<TimePoint> deadline = timers_.next_deadline();
+    if (!deadline) return std::nullopt;
+    return std::max(*deadline - now(), Duration::zero());
+}
+
+void Executor::wake_host() noexcept {
+    asleep_ = false;
+    poll_.wake();
+}
+
+Remote Executor::remote() {
+    return Remote(inbox_);
+}
+
+// ---- One round ----
+
+void Executor::take_posted() noexcept {
+    if (!inbox_->has_mail()) return;
+    std::vector<detail::PostedFunction>& mail = inbox_->take();
+    for (detail::PostedFunction& function : mail) {
+        ++stats_.posted;
+        try {
+            function();
+        } catch (const std::exception& error) {
+            notice(std::string("a posted function has failed: ") + error.what());
+        } catch (...) {
+            notice("a posted function has failed");
+        }
+    }
+    mail.clear();
+}
+
+void Executor::fire_timers() noexcept {
+    if (!timers_.may_hold_timers()) return;
+    timers_.expire(now());
+}
+
+void Executor::run_ready(std::size_t budget) noexcept {
+    TimePoint started{};
+    for (std::size_t done = 0; done < budget; ++done) {
+        if (unwinding_ != nullptr) {
+            destroy_next_frame();
+        } else if (Wait* wait = ready_; wait != nullptr) {
+            ready_ = wait->next_;
+            if (ready_ == nullptr) ready_tail_ = &ready_;
+            resume(*wait->frame_);
+        } else {
+            return;
+        }
+        if (done % resumes_between_clock_reads != resumes_between_clock_reads - 1) continue;
+        TimePoint time = steady_clock().now();
+        if (started == TimePoint{})
+            started = time;
+        else if (time - started >= time_between_looks)
+            return;
+    }
+}
+
+void Executor::resume(TaskFrame& first) noexcept {
+    budget_ = options_.inline_budget;
+    TaskFrame* task = &first;
+    do {
+        ++stats_.resumes;
+        task->wait_ = nullptr;
+        task->handle().resume();
+        if (ended_ != nullptr) {
+            TaskFrame& ended = *std::exchange(ended_, nullptr);
+            ended.parent_->child_finished(ended);
+        }
+        task = std::exchange(next_, nullptr);
+    } while (task != nullptr);
+}
+
+void Executor::unwind(Wait& wait) noexcept {
+    wait.next_ = nullptr;
+    *unwinding_tail_ = &wait;
+    unwinding_tail_ = &wait.next_;
+    if (asleep_) wake_host();
+}
+
+void Executor::destroy_next_frame() noexcept {
+    Wait* wait = unwinding_;
+    unwinding_ = wait->next_;
+    if (unwinding_ == nullptr) unwinding_tail_ = &unwinding_;
+
+    TaskFrame& task = *wait->frame_;
+    Wait& parent = *task.parent_;
+    is_unwinding = true;
+    task.handle().destroy();
+    is_unwinding = false;
+    ++stats_.unwound_frames;
+    parent.child_unwound();
+}
+
+void Executor::look_at_io(bool may_block) {
+    ++stats_.polls;
+    if (!may_block)
+        poll_.poll(events_, Duration::zero());
+    else if (std::optional<TimePoint> deadline = timers_.next_deadline())
+        poll_.poll_until(events_, *deadline);
+    else
+        poll_.poll(events_);
+    // First all of the batch is queued, then it runs: whatever one task does to another's stream meets a result that
+    // has been delivered already.
+    for (const Event& event : events_) {
+        ++stats_.events;
+        Operation* operation = event.operation();
+        if (operation == nullptr) continue;
+        operation->acknowledge();
+        IoOperation::from(*operation).completed();
+    }
+}
+
+// ---- Roots, and the end ----
+
+void Executor::add_root(detail::Root& root) noexcept {
+    root.next_root = roots_;
+    if (roots_ != nullptr) roots_->previous_root = &root;
+    roots_ = &root;
+}
+
+void Executor::remove_root(detail::Root& root) noexcept {
+    if (root.previous_root != nullptr)
+        root.previous_root->next_root = root.next_root;
+    else
+        roots_ = root.next_root;
+    if (root.next_root != nullptr) root.next_root->previous_root = root.previous_root;
+}
+
+void Executor::shut_down() noexcept {
+    running_ = true;
+    for (detail::Root* root = roots_; root != nullptr;) {
+        detail::Root* next = root->next_root;
+        root->cancel();
+        root = next;
+    }
+    TimePoint give_up = saturating_add(steady_clock().now(), options_.shutdown_deadline);
+    while (roots_ != nullptr) {
+        take_posted();
+        fire_timers();
+        run_ready(resumes_between_looks);
+        if (roots_ == nullptr) break;
+        if (is_idle()) {
+            if (options_.clock->is_virtual() && can_jump() && !wait_for_work())
+                abort_with_tasks("tasks that cannot be cancelled wait for ever");
+            if (steady_clock().now() >= give_up) abort_with_tasks("tasks did not end in time");
+            // What is waited for now comes from outside, rarely and soon.
+            if (is_idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        look_at_io(false);
+    }
+    inbox_->close();
+    take_posted();
+    running_ = false;
+}
+
+void Executor::abort_with_tasks(const char* why) noexcept {
+    detail::write_notice(std::string("leat: an executor ends, but ") + why + ":\n" + dump_tasks());
+    std::abort();
+}
+
+// ---- Seen from outside ----
+
+void Executor::notice(std::string_view text) noexcept {
+    TimePoint time = steady_clock().now();
+    if (notices_in_window_ == 0 || time - notice_window_ >= std::chrono::seconds(1)) {
+        notice_window_ = time;
+        notices_in_window_ = 0;
+    }
+    if (notices_in_window_ >= options_.notices_per_second) {
+        ++stats_.notices_suppressed;
+        ++notices_since_told_;
+        return;
+    }
+    ++notices_in_window_;
+    ++stats_.notices;
+    try {
+        std::string line = "leat: " + std::string(text);
+        if (notices_since_told_ != 0)
+            line += " (" + std::to_string(std::exchange(notices_since_told_, 0)) + " notices before were left out)";
+        options_.diagnostic(line);
+    } catch (...) {
+        // A diagnostic that fails has nobody else to tell.
+        ++stats_.notices_suppressed;
+    }
+}
+
+}  // namespace leat

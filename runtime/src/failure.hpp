@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <exception>
+#include <string>
+
+namespace leat::detail {
+
+/// What an exception says of itself.
+std::string text_of(const std::exception_ptr& exception);
+
+}  // namespace leat::detail

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/result.hpp>
+
+#include "src/failure.hpp"
+
+namespace leat::detail {
+
+std::error_code code_or_rethrow(std::exception_ptr exception) {
+    try {
+        std::rethrow_exception(std::move(exception));
+    } catch (const std::system_error& error) {
+        return error.code();
+    }
+}
+
+std::string text_of(const std::exception_ptr& exception) {
+    try {
+        std::rethrow_exception(exception);
+    } catch (const std::exception& error) {
+        return error.what();
+    } catch (...) {
+        return "an exception that is no std::exception";
+    }
+}
+
+}  // namespace leat::detail

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/root.hpp>
+
+#include "src/failure.hpp"
+
+namespace leat::detail {
+
+Root::Root(Executor& executor, TaskFrame& task) noexcept
+    : executor_(&executor), environment_(executor), task_(&task) {
+    attach(task);
+    begin_task(task, environment_, *this);
+    executor.add_root(*this);
+    executor.make_ready(*this);
+}
+
+Root::~Root() {
+    if (state_ == State::running) {
+        executor_->remove_root(*this);
+        // Only a kernel that fails in the middle of polling leads here; there is no frame to go on from.
+        std::terminate();
+    }
+    if (task_ != nullptr) task_->handle().destroy();
+}
+
+void Root::cancel() noexcept {
+    if (has_ended() || !environment_.mark_cancelled()) return;
+    cancel_waits(*task_);
+}
+
+std::string Root::describe() const {
+    return "its first turn";
+}
+
+void Root::child_finished(TaskFrame&) noexcept {
+    end(State::finished);
+}
+
+void Root::child_unwound() noexcept {
+    task_ = nullptr;
+    end(State::unwound);
+}
+
+void Root::end(State state) noexcept {
+    state_ = state;
+    executor_->remove_root(*this);
+    if (!is_orphan_) return;
+    if (task_ != nullptr) {
+        if (std::exception_ptr failure = take_exception(*task_))
+            executor_->notice("a task that nobody waits for any more has failed: " + text_of(failure));
+    }
+    delete this;
+}
+
+void Root::orphan() noexcept {
+    is_orphan_ = true;
+}
+
+void Root::throw_if_failed() {
+    if (state_ == State::running)
+        throw std::system_error(make_error_code(errc::busy), "leat: the task has not ended");
+    if (state_ == State::unwound) throw std::system_error(make_error_code(errc::cancelled), "leat: task");
+    if (std::exception_ptr exception = take_exception(*task_)) std::rethrow_exception(std::move(exception));
+}
+
+}  // namespace leat::detail

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/signals.hpp>
+
+#include "backend/signal_watch.hpp"
+
+#include <leat/runtime/io_operation.hpp>
+
+namespace leat {
+
+Signals::Signals(std::initializer_list<int> signals) : watch_(std::make_unique<detail::SignalWatch>(signals)) {}
+
+Signals::~Signals() = default;
+
+Task<int> Signals::next() {
+    detail::SignalWatch& watch = *watch_;
+    for (;;) {
+        // In this order: a signal that comes after `clear` makes the source readable again.
+        watch.clear();
+        int signal = watch.take();
+        if (signal != 0) co_return signal;
+        ReadinessOperation readable = leat::readable(watch.source());
+        co_await readable;
+    }
+}
+
+}  // namespace leat

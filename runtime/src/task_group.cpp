@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/task_group.hpp>
+
+#include "src/failure.hpp"
+
+#include <string>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+void GroupChild::ended(std::exception_ptr&, bool) noexcept {}
+
+void GroupChild::child_finished(TaskFrame& task) noexcept {
+    std::exception_ptr failure = take_exception(task);
+    task.handle().destroy();
+    ended(failure, false);
+    group_.child_ended(*this, std::move(failure));
+}
+
+void GroupChild::child_unwound() noexcept {
+    std::exception_ptr failure;
+    ended(failure, true);
+    group_.wait_->anything_unwound_ = true;
+    group_.child_ended(*this, std::move(failure));
+}
+
+}  // namespace detail
+
+void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task) noexcept {
+    child.attach(task);
+    begin_task(task, environment_, child);
+    child.next_sibling_ = children_;
+    if (children_ != nullptr) children_->previous_sibling_ = &child;
+    children_ = &child;
+    ++size_;
+    environment_.executor().make_ready(child);
+}
+
+void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept {
+    if (child.previous_sibling_ != nullptr)
+        child.previous_sibling_->next_sibling_ = child.next_sibling_;
+    else
+        children_ = child.next_sibling_;
+    if (child.next_sibling_ != nullptr) child.next_sibling_->previous_sibling_ = child.previous_sibling_;
+    --size_;
+    // What it holds may reach for the group in its destructor, so the group goes on until that is over.
+    child.dispose();
+    if (failure != nullptr) fail(std::move(failure));
+    wait_->end_if_settled();
+}
+
+void TaskGroup::fail(std::exception_ptr failure) noexcept {
+    if (failure_ == nullptr) {
+        failure_ = std::move(failure);
+        cancel();
+        return;
+    }
+    environment_.executor().notice("one more failure in a group that has failed: " + detail::text_of(failure));
+}
+
+void TaskGroup::cancel() noexcept {
+    if (!environment_.mark_cancelled()) return;
+    if (wait_->body_runs_) cancel_waits(wait_->body());
+    for (detail::GroupChild* child = children_; child != nullptr; child = child->next_sibling_)
+        cancel_waits(child->task());
+}
+
+void TaskGroupWait::open() noexcept {
+    stopping_ = environment().is_cancelled();
+    group_.environment_.enter(environment());
+    group_.wait_ = this;
+}
+
+void TaskGroupWait::run(TaskFrame& body) noexcept {
+    body_ = &body;
+    body_runs_ = true;
+    begin_task(body, group_.environment_, *this);
+    suspend();
+    executor().run_next(body);
+}
+
+void TaskGroupWait::fail_to_run(std::exception_ptr failure) noexcept {
+    suspend();
+    group_.fail(std::move(failure));
+    end_if_settled();
+}
+
+void TaskGroupWait::cancel() noexcept {
+    stopping_ = true;
+    group_.cancel();
+}
+
+std::string TaskGroupWait::describe() const {
+    return "a group of " + std::to_string(group_.size()) + (group_.size() == 1 ? " task" : " tasks");
+}
+
+void TaskGroupWait::visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const {
+    if (body_runs_) visit(*body_, argument);
+    for (detail::GroupChild* child = group_.children_; child != nullptr; child = child->next_sibling_)
+        visit(child->task(), argument);
+}
+
+void TaskGroupWait::child_finished(TaskFrame& body) noexcept {
+    body_runs_ = false;
+    if (std::exception_ptr failure = take_exception(body)) group_.fail(std::move(failure));
+    end_if_settled();
+}
+
+void TaskGroupWait::child_unwound() noexcept {
+    body_ = nullptr;
+    body_runs_ = false;
+    anything_unwound_ = true;
+    end_if_settled();
+}
+
+void TaskGroupWait::end_if_settled() noexcept {
+    if (body_runs_ || group_.size_ != 0) return;
+    if (stopping_ && anything_unwound_ && group_.failure_ == nullptr)
+        withdrawn();
+    else
+        resume_later();
+}
+
+}  // namespace leat
