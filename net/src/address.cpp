@@ -131,9 +131,9 @@ Address parse_bracketed(std::string_view text) {
 }
 
 void append_hexadecimal(std::string& text, std::uint16_t group) {
-    char digits[4];
-    const char* end = std::to_chars(std::begin(digits), std::end(digits), group, 16).ptr;
-    text.append(digits, end);
+    std::array<char, 4> digits;
+    const char* end = std::to_chars(digits.data(), digits.data() + digits.size(), group, 16).ptr;
+    text.append(static_cast<const char*>(digits.data()), end);
 }
 
 std::string ipv4_to_string(std::span<const std::uint8_t> octets) {

@@ -85,7 +85,7 @@ std::uint32_t readiness_of(std::uint32_t events) noexcept {
 class EpollSelector final : public Selector {
 public:
     explicit EpollSelector(const SelectorContext& context)
-        : slots_(context.slots), epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
+        : slots_(context.slots), completions_(context.completions), epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
           // Never read and so never zero: every write is an edge, and re-arming alone is one too.
           wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
         epoll_event event{};
@@ -116,28 +116,16 @@ public:
     bool start(Operation& operation, Slot& slot) noexcept override {
         bool is_write = OperationAccess::is_write(operation);
         Operation*& waiting = is_write ? slot.writer : slot.reader;
-        if (waiting != nullptr) [[unlikely]] {
-            OperationAccess::end(operation, errc::busy);
-            return true;
-        }
+        if (waiting != nullptr) [[unlikely]]
+            return refuse(operation);
         std::uint8_t ready = is_write ? Slot::writable : Slot::readable;
-        bool was_refused = false;
-        if ((slot.bits & ready) != 0 || must_try(operation)) {
-            if (attempt(operation, slot)) return true;
-            was_refused = true;
+        // In the steady state a read only parks: the last one was short, and the kernel knows of the source.
+        if ((slot.bits & (ready | Slot::registered)) == Slot::registered && !must_try(operation)) {
+            waiting = &operation;
+            completions_.park(operation);
+            return false;
         }
-        if ((slot.bits & Slot::registered) == 0) [[unlikely]] {
-            // Reports at once what is ready already: nothing can fall between the call and the registration.
-            if (std::error_code error = control(EPOLL_CTL_ADD, slot, operation_mask(operation), 0)) {
-                OperationAccess::end_with(operation, error.value());
-                return true;
-            }
-            slot.bits |= Slot::registered;
-        } else if (was_refused) {
-            if (!recheck(operation, slot)) return true;
-        }
-        waiting = &operation;
-        return false;
+        return try_first(operation, slot, waiting);
     }
 
     bool cancel(Operation& operation, Slot& slot) noexcept override {
@@ -167,7 +155,7 @@ public:
             if ((index & interest_bit) != 0) continue;  // The wake mark has this bit too.
             Slot& slot = slots_.at(index);
             if (slot.generation.load(std::memory_order_relaxed) != event.data.u64 >> 32) continue;
-            advance(slot, event.events, harvest);
+            advance(slot, event.events);
         }
     }
 
@@ -187,46 +175,91 @@ private:
     static std::uint32_t operation_mask(const Operation& operation) noexcept {
         // A listener is never written to.
         if (operation.kind() == Operation::Kind::accept) return EPOLLIN | EPOLLET;
-        return EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+        return EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     }
 
     // A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once.
-    static bool must_try(const Operation& operation) noexcept {
-        if (operation.kind() == Operation::Kind::connect) return true;
-        return OperationAccess::size(operation) == 0 && operation.kind() != Operation::Kind::accept;
+    static bool must_try(Operation& operation) noexcept {
+        using Kind = Operation::Kind;
+        switch (operation.kind()) {
+            [[likely]] case Kind::receive: return OperationAccess::size(operation) == 0;
+            case Kind::accept: return false;
+            case Kind::connect: return true;
+            case Kind::receive_vector:
+            case Kind::send_vector:
+            case Kind::send_vector_all: return holds_nothing(operation);
+            default: return OperationAccess::size(operation) == 0;
+        }
     }
 
     /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
-    void advance(Slot& slot, std::uint32_t events, Harvest& harvest) noexcept {
+    [[gnu::always_inline]] void advance(Slot& slot, std::uint32_t events) noexcept {
         constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
         if ((events & (EPOLLIN | EPOLLPRI | any_end)) != 0) {
             slot.bits |= Slot::readable;
             if ((events & any_end) != 0) [[unlikely]]
                 slot.bits |= Slot::read_closed;
-            if (slot.reader != nullptr) complete(slot.reader, slot, harvest);
+            if (slot.reader != nullptr) [[likely]]
+                tried(slot.reader, slot, attempt_read(*slot.reader, slot));
         }
         if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
             slot.bits |= Slot::writable;
             if ((events & (EPOLLHUP | EPOLLERR)) != 0) [[unlikely]]
                 slot.bits |= Slot::write_closed;
             if (slot.writer != nullptr) [[unlikely]]
-                complete(slot.writer, slot, harvest);
+                tried(slot.writer, slot, attempt(*slot.writer, slot));
         }
     }
 
-    void complete(Operation*& waiting, Slot& slot, Harvest& harvest) noexcept {
+    /// A parked operation was tried again. A spurious edge ends here: nobody is resumed for nothing.
+    [[gnu::always_inline]] void tried(Operation*& waiting, Slot& slot, Attempt outcome) noexcept {
         Operation& operation = *waiting;
-        if (!attempt(operation, slot)) [[unlikely]] {
-            // A spurious edge ends here: nobody is resumed for nothing.
-            if (recheck(operation, slot)) return;
+        if (outcome != Attempt::ended) [[unlikely]] {
+            if (outcome == Attempt::partial || recheck(operation, slot)) return;
         }
         waiting = nullptr;
-        harvest.done(operation);
+        completions_.push(operation);
+    }
+
+    [[gnu::noinline]] bool try_first(Operation& operation, Slot& slot, Operation*& waiting) noexcept {
+        Attempt outcome = attempt_first(operation, slot);
+        if (outcome == Attempt::ended) [[likely]] {
+            OperationAccess::state(operation) = OperationAccess::State::ended;
+            return true;
+        }
+        return park(operation, slot, waiting, outcome);
+    }
+
+    [[gnu::noinline, gnu::cold]] static bool refuse(Operation& operation) noexcept {
+        OperationAccess::end(operation, errc::busy);
+        return true;
+    }
+
+    /// After a call that left something to wait for. True: that failed, and the operation has ended.
+    [[gnu::noinline]] bool park(Operation& operation, Slot& slot, Operation*& waiting, Attempt outcome) noexcept {
+        bool is_registered = (slot.bits & Slot::registered) != 0;
+        if (!is_registered || outcome == Attempt::refused) {
+            if (!(is_registered ? recheck(operation, slot) : enter(operation, slot))) return true;
+        }
+        waiting = &operation;
+        completions_.park(operation);
+        return false;
+    }
+
+    /// Tells the kernel of a source, when somebody has to wait on it for the first time. It reports at once what is ready
+    /// already, so nothing can fall between the call and this. False: the kernel refused, and the operation has ended.
+    [[gnu::noinline, gnu::cold]] bool enter(Operation& operation, Slot& slot) noexcept {
+        if (std::error_code error = control(EPOLL_CTL_ADD, slot, operation_mask(operation), 0)) {
+            OperationAccess::end_with(operation, error.value());
+            return false;
+        }
+        slot.bits |= Slot::registered;
+        return true;
     }
 
     /// After a call on a registered source that would block: if the source says that it is ready, the edge that told so
     /// is gone, and so it is asked for again. False: the kernel refused, and the operation has ended with that.
-    bool recheck(Operation& operation, Slot& slot) noexcept {
+    [[gnu::noinline, gnu::cold]] bool recheck(Operation& operation, Slot& slot) noexcept {
         if (!is_ready_now(operation, slot)) return true;
         std::error_code error = control(EPOLL_CTL_MOD, slot, operation_mask(operation), 0);
         if (!error) return true;
@@ -256,7 +289,7 @@ private:
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.handle, &ignored);
     }
 
-    void report_readiness(Harvest& harvest, int count) noexcept {
+    [[gnu::noinline]] void report_readiness(Harvest& harvest, int count) noexcept {
         harvest.begin_readiness();
         for (int i = 0; i < count; ++i) {
             const epoll_event& event = events_[static_cast<std::size_t>(i)];
@@ -287,6 +320,7 @@ private:
     }
 
     SlotTable& slots_;
+    Completions& completions_;
     Descriptor epoll_;
     Descriptor wake_;
     // Slots in interest mode; an executor has none, and then no event is looked at twice.

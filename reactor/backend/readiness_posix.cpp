@@ -4,16 +4,13 @@
 #include <leat/reactor/operation.hpp>
 
 #include <algorithm>
-#include <cerrno>
 #include <climits>
 #include <csignal>
-#include <cstddef>
 #include <ctime>
 
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,96 +26,77 @@ static_assert(offsetof(ConstBuffer, size) == offsetof(iovec, iov_len));
 
 using Access = OperationAccess;
 
-// The largest transfer of one call (read(2), NOTES); more would be cut by the kernel anyhow.
-constexpr std::size_t largest_transfer = 0x7ffff000;
-
-// Errors that mean "again at once", in a row, before one of them is believed: a signal storm passes, a kernel (or an
-// injector) that says nothing else does not spin us for ever.
-constexpr int tries = 1000;
-
-bool would_block(int error) noexcept {
-    return error == EAGAIN || error == EWOULDBLOCK;
-}
-
-enum class Direction { read, write };
-
-template <Direction direction>
-constexpr std::uint8_t ready_bit = direction == Direction::read ? Slot::readable : Slot::writable;
-template <Direction direction>
-constexpr std::uint8_t closed_bit = direction == Direction::read ? Slot::read_closed : Slot::write_closed;
-
 void clear(Slot& slot, std::uint8_t bit) noexcept {
     slot.bits = static_cast<std::uint8_t>(slot.bits & ~bit);
 }
 
-/// Turns what the call gave into the operation's result.
-template <Direction direction>
-bool finish(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
-    if (moved >= 0) [[likely]] {
-        std::size_t bytes = static_cast<std::size_t>(moved);
-        Access::value(operation) = bytes;
-        slot.moved += bytes;
-        if (bytes < asked && (slot.bits & closed_bit<direction>) == 0) clear(slot, ready_bit<direction>);
-        return true;
-    }
-    if (would_block(errno)) {
-        clear(slot, ready_bit<direction>);
-        return false;
-    }
-    Access::error(operation) = errno;
-    return true;
+Attempt finish_read(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
+    if (moved < 0) return failed(operation, slot, Slot::readable);
+    Access::value(operation) = static_cast<std::size_t>(moved);
+    note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::readable, Slot::read_closed);
+    return Attempt::ended;
 }
 
-template <class Call>
-ssize_t without_interruption(Call call) noexcept {
-    for (int left = tries;; --left) {
-        ssize_t result = call();
-        if (result >= 0 || errno != EINTR || left == 0) [[likely]]
-            return result;
+Attempt finish_write(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
+    if (moved < 0) return failed(operation, slot, Slot::writable);
+    Access::value(operation) = static_cast<std::size_t>(moved);
+    note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::writable, Slot::write_closed);
+    return Attempt::ended;
+}
+
+Attempt receive_all(Operation& operation, Slot& slot) noexcept {
+    for (;;) {
+        std::size_t left = Access::size(operation);
+        if (left == 0) return Attempt::ended;
+        std::size_t size = std::min(left, largest_transfer);
+        ssize_t received =
+            without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, 0); });
+        if (received < 0) return failed(operation, slot, Slot::readable);
+        if (received == 0) {
+            Access::error(operation) = -static_cast<std::int32_t>(errc::unexpected_end);
+            return Attempt::ended;
+        }
+        std::size_t bytes = static_cast<std::size_t>(received);
+        Access::value(operation) += bytes;
+        Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
+        Access::size(operation) = left - bytes;
+        note_moved(slot, bytes, size, Slot::readable, Slot::read_closed);
+        if (bytes < left && (slot.bits & Slot::readable) == 0) return Attempt::partial;
     }
 }
 
-bool end_empty(Operation& operation) noexcept {
-    Access::value(operation) = 0;
-    return true;
-}
-
-bool receive(Operation& operation, Slot& slot) noexcept {
+Attempt peek(Operation& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
-    if (size == 0) [[unlikely]]
-        return end_empty(operation);
-    ssize_t received =
-        without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, 0); });
-    return finish<Direction::read>(operation, slot, received, size);
-}
-
-bool peek(Operation& operation, Slot& slot) noexcept {
-    std::size_t size = std::min(Access::size(operation), largest_transfer);
-    if (size == 0) return end_empty(operation);
+    if (size == 0) return Attempt::ended;
     ssize_t seen =
         without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, MSG_PEEK); });
+    if (seen < 0) return failed(operation, slot, Slot::readable);
     // Nothing was taken, so however little it was, it is still there for the next call.
-    std::uint64_t moved = slot.moved;
-    bool ended = finish<Direction::read>(operation, slot, seen, 0);
-    slot.moved = moved;
-    return ended;
+    Access::value(operation) = static_cast<std::size_t>(seen);
+    return Attempt::ended;
 }
 
-bool send(Operation& operation, Slot& slot) noexcept {
+Attempt send(Operation& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
-    if (size == 0) [[unlikely]]
-        return end_empty(operation);
+    if (size == 0) return Attempt::ended;
     ssize_t sent =
         without_interruption([&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
-    return finish<Direction::write>(operation, slot, sent, size);
+    return finish_write(operation, slot, sent, size);
 }
 
 /// The buffers that one call may take, and how much they hold.
 struct Vector {
-    explicit Vector(const Operation& operation) noexcept
+    explicit Vector(Operation& operation) noexcept
         : first(static_cast<iovec*>(Access::data(operation))),
           count(std::min<std::size_t>(Access::size(operation), IOV_MAX)) {
         for (std::size_t i = 0; i < count; ++i) bytes += std::min(first[i].iov_len, largest_transfer);
+    }
+
+    msghdr message() const noexcept {
+        msghdr message{};
+        message.msg_iov = first;
+        message.msg_iovlen = count;
+        return message;
     }
 
     iovec* first;
@@ -126,36 +104,62 @@ struct Vector {
     std::size_t bytes = 0;
 };
 
-msghdr message_of(const Vector& vector) noexcept {
-    msghdr message{};
-    message.msg_iov = vector.first;
-    message.msg_iovlen = vector.count;
-    return message;
-}
-
-bool receive_vector(Operation& operation, Slot& slot) noexcept {
+Attempt receive_vector(Operation& operation, Slot& slot) noexcept {
     Vector vector(operation);
-    if (vector.bytes == 0) return end_empty(operation);
-    msghdr message = message_of(vector);
+    if (vector.bytes == 0) return Attempt::ended;
+    msghdr message = vector.message();
     ssize_t received = without_interruption([&] { return ::recvmsg(slot.handle, &message, 0); });
-    return finish<Direction::read>(operation, slot, received, vector.bytes);
+    return finish_read(operation, slot, received, vector.bytes);
 }
 
-bool send_vector(Operation& operation, Slot& slot) noexcept {
+Attempt send_vector(Operation& operation, Slot& slot) noexcept {
     Vector vector(operation);
-    if (vector.bytes == 0) return end_empty(operation);
-    msghdr message = message_of(vector);
+    if (vector.bytes == 0) return Attempt::ended;
+    msghdr message = vector.message();
     ssize_t sent = without_interruption([&] { return ::sendmsg(slot.handle, &message, MSG_NOSIGNAL); });
-    return finish<Direction::write>(operation, slot, sent, vector.bytes);
+    return finish_write(operation, slot, sent, vector.bytes);
+}
+
+/// Takes what was sent, and buffers that are empty, off the front.
+void advance(Operation& operation, std::size_t sent) noexcept {
+    auto* first = static_cast<iovec*>(Access::data(operation));
+    std::size_t count = Access::size(operation);
+    while (count != 0 && first->iov_len <= sent) {
+        sent -= first->iov_len;
+        ++first;
+        --count;
+    }
+    if (count != 0) {
+        first->iov_base = static_cast<std::byte*>(first->iov_base) + sent;
+        first->iov_len -= sent;
+    }
+    Access::data(operation) = first;
+    Access::size(operation) = count;
+}
+
+Attempt send_vector_all(Operation& operation, Slot& slot) noexcept {
+    for (;;) {
+        advance(operation, 0);
+        Vector vector(operation);
+        if (vector.count == 0) return Attempt::ended;
+        msghdr message = vector.message();
+        ssize_t sent = without_interruption([&] { return ::sendmsg(slot.handle, &message, MSG_NOSIGNAL); });
+        if (sent < 0) return failed(operation, slot, Slot::writable);
+        std::size_t bytes = static_cast<std::size_t>(sent);
+        Access::value(operation) += bytes;
+        advance(operation, bytes);
+        note_moved(slot, bytes, vector.bytes, Slot::writable, Slot::write_closed);
+        if (Access::size(operation) != 0 && (slot.bits & Slot::writable) == 0) return Attempt::partial;
+    }
 }
 
 // A handle of unknown kind (a terminal, an eventfd) may give less than was asked for and still hold more: only EAGAIN
-// says that it is empty. Hence "asked" is zero below.
-bool read_file(Operation& operation, Slot& slot) noexcept {
+// says that it is empty. Hence "asked" is zero in these two.
+Attempt read_file(Operation& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
-    if (size == 0) return end_empty(operation);
+    if (size == 0) return Attempt::ended;
     ssize_t moved = without_interruption([&] { return ::read(slot.handle, Access::data(operation), size); });
-    return finish<Direction::read>(operation, slot, moved, 0);
+    return finish_read(operation, slot, moved, 0);
 }
 
 /// Holds SIGPIPE back on this thread for the length of a call that has no MSG_NOSIGNAL, and takes the one away that the
@@ -171,6 +175,7 @@ public:
         if (!was_pending_) pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
     }
     WithoutSigpipe(const WithoutSigpipe&) = delete;
+    WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
     ~WithoutSigpipe() {
         if (was_pending_) return;
         int error = errno;
@@ -186,45 +191,44 @@ private:
     bool was_pending_;
 };
 
-bool write_file(Operation& operation, Slot& slot) noexcept {
+Attempt write_file(Operation& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
-    if (size == 0) return end_empty(operation);
+    if (size == 0) return Attempt::ended;
     ssize_t moved = -1;
     {
         WithoutSigpipe guard;
         moved = without_interruption([&] { return ::write(slot.handle, Access::data(operation), size); });
     }
-    return finish<Direction::write>(operation, slot, moved, 0);
+    return finish_write(operation, slot, moved, 0);
 }
 
-bool accept(Operation& operation, Slot& slot) noexcept {
-    for (int left = tries;; --left) {
-        int accepted = ::accept4(slot.handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (accepted >= 0) {
-            Access::value(operation) = static_cast<std::size_t>(accepted);
-            return true;
-        }
+Attempt accept(Operation& operation, Slot& slot) noexcept {
+    ssize_t accepted = without_interruption([&] {
+        ssize_t fd = ::accept4(slot.handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
         // A peer that has gone again is nobody's concern (accept(2): ECONNABORTED).
-        bool again = errno == EINTR || errno == ECONNABORTED;
-        if (again && left != 0) continue;
-        return finish<Direction::read>(operation, slot, -1, 0);
-    }
+        if (fd < 0 && errno == ECONNABORTED) errno = EINTR;
+        return fd;
+    });
+    if (accepted < 0) return failed(operation, slot, Slot::readable);
+    Access::value(operation) = static_cast<std::size_t>(accepted);
+    return Attempt::ended;
 }
 
 /// `value` counts the stages: 0, not begun; 1, the kernel is connecting.
-bool connect(Operation& operation, Slot& slot) noexcept {
+Attempt connect(Operation& operation, Slot& slot) noexcept {
     std::size_t& stage = Access::value(operation);
     if (stage == 0) {
         auto* address = static_cast<const sockaddr*>(Access::data(operation));
-        if (::connect(slot.handle, address, static_cast<socklen_t>(Access::size(operation))) == 0) return true;
+        if (::connect(slot.handle, address, static_cast<socklen_t>(Access::size(operation))) == 0)
+            return Attempt::ended;
         // An interrupted connect goes on by itself (connect(2)); to call again would be an error.
         if (errno != EINPROGRESS && errno != EINTR) {
             Access::error(operation) = errno;
-            return true;
+            return Attempt::ended;
         }
         stage = 1;
         clear(slot, Slot::writable);
-        return false;
+        return Attempt::partial;
     }
     int error = 0;
     socklen_t size = sizeof error;
@@ -236,14 +240,14 @@ bool connect(Operation& operation, Slot& slot) noexcept {
         if (::getpeername(slot.handle, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) {
             if (errno == ENOTCONN) {
                 clear(slot, Slot::writable);
-                return false;
+                return Attempt::partial;
             }
             error = errno;
         }
     }
     stage = 0;
     Access::error(operation) = error;
-    return true;
+    return Attempt::ended;
 }
 
 bool asks_ready(const Slot& slot, short events) noexcept {
@@ -252,35 +256,43 @@ bool asks_ready(const Slot& slot, short events) noexcept {
     return ::poll(&question, 1, 0) != 0;
 }
 
-bool wait_for(Operation& operation, Slot& slot, short events, std::uint8_t bit) noexcept {
-    if (asks_ready(slot, events)) return end_empty(operation);
+Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
+    if (asks_ready(slot, events)) return Attempt::ended;
     clear(slot, bit);
-    return false;
+    return Attempt::partial;
 }
 
 }  // namespace
 
-bool attempt(Operation& operation, Slot& slot) noexcept {
+Attempt attempt(Operation& operation, Slot& slot) noexcept {
     using Kind = Operation::Kind;
     switch (operation.kind()) {
-        case Kind::receive: return receive(operation, slot);
-        case Kind::send: return send(operation, slot);
         case Kind::accept: return accept(operation, slot);
-        case Kind::connect: return connect(operation, slot);
-        case Kind::peek: return peek(operation, slot);
+        case Kind::receive: return attempt_receive(operation, slot);
+        case Kind::receive_all: return receive_all(operation, slot);
         case Kind::receive_vector: return receive_vector(operation, slot);
-        case Kind::send_vector: return send_vector(operation, slot);
+        case Kind::peek: return peek(operation, slot);
         case Kind::read: return read_file(operation, slot);
+        case Kind::wait_readable: return wait_for(slot, POLLIN | POLLRDHUP, Slot::readable);
+        case Kind::connect: return connect(operation, slot);
+        case Kind::send: return send(operation, slot);
+        case Kind::send_all: return attempt_send_all(operation, slot);
+        case Kind::send_vector: return send_vector(operation, slot);
+        case Kind::send_vector_all: return send_vector_all(operation, slot);
         case Kind::write: return write_file(operation, slot);
-        case Kind::wait_readable: return wait_for(operation, slot, POLLIN | POLLRDHUP, Slot::readable);
-        case Kind::wait_writable: return wait_for(operation, slot, POLLOUT, Slot::writable);
+        case Kind::wait_writable: return wait_for(slot, POLLOUT, Slot::writable);
     }
     Access::error(operation) = ENOSYS;
-    return true;
+    return Attempt::ended;
+}
+
+bool holds_nothing(Operation& operation) noexcept {
+    auto* buffers = static_cast<const iovec*>(Access::data(operation));
+    return std::all_of(buffers, buffers + Access::size(operation), [](const iovec& each) { return each.iov_len == 0; });
 }
 
 bool is_ready_now(const Operation& operation, const Slot& slot) noexcept {
-    return asks_ready(slot, Access::is_write(operation) ? POLLOUT : POLLIN | POLLRDHUP);
+    return asks_ready(slot, OperationAccess::is_write(operation) ? POLLOUT : POLLIN | POLLRDHUP);
 }
 
 }  // namespace leat::detail

@@ -9,7 +9,7 @@ namespace leat::detail {
 
 Core::Core(Backend backend, const Clock& clock)
     : backend_(backend), clock_(clock), clock_is_virtual_(clock.is_virtual()),
-      selector_(make_selector(backend.row(), SelectorContext{slots_})) {}
+      selector_(make_selector(backend.row(), SelectorContext{slots_, completions_})) {}
 
 void Core::release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -153,6 +153,13 @@ void Core::notify(std::uint32_t bits) noexcept {
     if (selector_ != nullptr) selector_->wake();
 }
 
+void Core::set_asleep() noexcept {
+    if ((wake_state_.fetch_or(asleep) & notified) == 0) return;
+    // Who woke it before this found it awake and wrote nothing; who comes after finds it woken and writes nothing.
+    std::lock_guard lock(mutex_);
+    if (selector_ != nullptr) selector_->wake();
+}
+
 void Core::close() noexcept {
     if (guard_.is_forked_child()) return;
     {
@@ -180,16 +187,18 @@ std::error_code Core::own() noexcept {
     return refusal == errc{} ? std::error_code() : make_error_code(refusal);
 }
 
-PollStatus Core::poll(Events& events, Limit limit) {
+PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
     if (errc refusal = own_thread(); refusal != errc{})
         throw std::system_error(make_error_code(refusal), "leat: poll");
     prepare(events);
-    take_queued();
+    if (!keep_operations) report_completions();
     for (;;) {
-        if (has_timers_.load(std::memory_order_acquire)) take_due_timers();
+        if (timers_come_first_ && has_timers_.load(std::memory_order_acquire)) take_due_timers();
+        // Asked before the wait: what was added before the close is harvested before `closed` is told.
+        bool was_closed = is_closed();
         bool is_last = limit.kind == Limit::Kind::immediate;
         std::optional<Duration> timeout;
-        if (is_last || events.size_ != 0 || is_closed())
+        if (is_last || events.size_ != 0 || !completions_.is_empty() || was_closed)
             timeout = Duration::zero();
         else
             timeout = time_to_wait(limit);
@@ -197,9 +206,12 @@ PollStatus Core::poll(Events& events, Limit limit) {
         std::uint32_t woken = wait_once(timeout);
 
         if (has_timers_.load(std::memory_order_acquire) && room() != 0) take_due_timers();
-        if (queued_ != nullptr) take_queued();
-        if (events.size_ != 0) return PollStatus::events;
-        if (is_closed()) return PollStatus::closed;
+        if (!keep_operations && !completions_.is_empty()) report_completions();
+        // Neither timers nor sources keep the others out for ever.
+        if (room() == 0) timers_come_first_ = !timers_come_first_;
+        if (events.size_ != 0 || !completions_.is_empty()) return PollStatus::events;
+        if (was_closed) return PollStatus::closed;
+        if (is_closed()) continue;
         if ((woken & user_wake) != 0) return PollStatus::woken;
         if (is_last) return PollStatus::timed_out;
         // A signal, a spurious wake or a new timer: wait on for what is left.
@@ -262,38 +274,18 @@ void Core::take_due_timers() {
     has_timers_.store(!timers_.empty(), std::memory_order_release);
 }
 
-void Core::take_queued() noexcept {
-    while (queued_ != nullptr && room() != 0) {
-        Operation* operation = queued_;
-        queued_ = OperationAccess::next(*operation);
-        if (queued_ == nullptr) queued_tail_ = &queued_;
-        done(*operation);
+void Core::report_completions() noexcept {
+    while (room() != 0) {
+        Operation* operation = completions_.pop();
+        if (operation == nullptr) return;
+        std::size_t index = events_->size_++;
+        OperationAccess::state(*operation) = OperationAccess::State::harvested;
+        OperationAccess::entry(*operation) = static_cast<std::uint16_t>(index);
+        Event& entry = events_->entries_[index];
+        entry = Event();
+        entry.operation_ = operation;
+        entry.flags_ = Event::operation_bit;
     }
-}
-
-void Core::done(Operation& operation) noexcept {
-    if (room() == 0) {
-        queue(operation);
-        return;
-    }
-    --in_flight_;
-    std::size_t index = events_->size_++;
-    OperationAccess::state(operation) = OperationAccess::State::harvested;
-    OperationAccess::entry(operation) = static_cast<std::uint16_t>(index);
-    Event& entry = events_->entries_[index];
-    entry.token_ = Token();
-    entry.operation_ = &operation;
-    entry.flags_ = Event::operation_bit;
-}
-
-/// Keeps an ended operation for the next poll.
-void Core::queue(Operation& operation) noexcept {
-    OperationAccess::state(operation) = OperationAccess::State::queued;
-    OperationAccess::next(operation) = nullptr;
-    *queued_tail_ = &operation;
-    queued_tail_ = &OperationAccess::next(operation);
-    // In a foreign loop nobody may be polling: make the handle readable.
-    if ((wake_state_.load() & asleep) != 0) notify(notified);
 }
 
 void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept {
@@ -317,37 +309,24 @@ void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t fl
 // ---- Owner: operations ----
 
 bool Core::submit(Operation& operation) noexcept {
-    using State = OperationAccess::State;
-    if (errc refusal = own_thread(); refusal != errc{}) [[unlikely]] {
-        OperationAccess::end(operation, refusal);
+    Slot* slot = OperationAccess::source(operation)->slot_;
+    if (slot == nullptr || slot->core != this || slot->use != Slot::Use::operations) [[unlikely]]
+        return bind_and_submit(operation);
+    OperationAccess::set_slot(operation, *slot);
+    return selector_->start(operation, *slot);
+}
+
+bool Core::bind_and_submit(Operation& operation) noexcept {
+    Source& source = *OperationAccess::source(operation);
+    std::error_code error;
+    if (!bind_slot(source, error)) {
+        if (error.category() == error_category())
+            OperationAccess::end(operation, static_cast<errc>(error.value()));
+        else
+            OperationAccess::end_with(operation, error.value());
         return true;
     }
-    Slot* slot = nullptr;
-    if (OperationAccess::state(operation) == State::bound) {
-        slot = &OperationAccess::slot(operation);
-    } else {
-        Source& source = *OperationAccess::source(operation);
-        slot = source.slot_;
-        if (slot == nullptr || slot->core != this || slot->use != Slot::Use::operations) [[unlikely]] {
-            std::error_code error;
-            if (!bind_slot(source, error)) {
-                if (error.category() == error_category())
-                    OperationAccess::end(operation, static_cast<errc>(error.value()));
-                else
-                    OperationAccess::end_with(operation, error.value());
-                return true;
-            }
-            slot = source.slot_;
-        }
-        OperationAccess::set_slot(operation, *slot);
-    }
-    if (selector_->start(operation, *slot)) {
-        OperationAccess::state(operation) = State::ended;
-        return true;
-    }
-    OperationAccess::state(operation) = State::in_flight;
-    ++in_flight_;
-    return false;
+    return submit(operation);
 }
 
 bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
@@ -385,7 +364,7 @@ std::error_code Core::bind(Source& source) noexcept {
 bool Core::cancel(Operation& operation) noexcept {
     if (!operation.is_in_flight()) return false;
     if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
-    --in_flight_;
+    --completions_.in_flight;
     OperationAccess::end_with(operation, static_cast<int>(std::errc::operation_canceled));
     return true;
 }
@@ -396,7 +375,9 @@ void Core::end_waiting(Operation*& waiting) noexcept {
     Operation* operation = std::exchange(waiting, nullptr);
     if (operation == nullptr) return;
     OperationAccess::end(*operation, errc::closed);
-    queue(*operation);
+    completions_.push(*operation);
+    // In a foreign loop nobody may be polling: make the handle readable.
+    if ((wake_state_.load() & asleep) != 0) notify(notified);
 }
 
 void Core::detach(Source& source) noexcept {
@@ -413,6 +394,7 @@ void Core::detach(Source& source) noexcept {
         if (has_kernel) core.selector_->detach(slot);
         reader = std::exchange(slot.reader, nullptr);
         writer = std::exchange(slot.writer, nullptr);
+        if (slot.watch != nullptr) slot.watch->source_closed(slot.moved);
     }
     core.retain();
     core.give_slot_back(source);
@@ -428,15 +410,7 @@ void Core::abandon(Operation& operation) noexcept {
     Core& core = *slot.core;
     switch (OperationAccess::state(operation)) {
         case State::in_flight: core.cancel(operation); return;
-        case State::queued: {
-            Operation** link = &core.queued_;
-            while (*link != nullptr && *link != &operation) link = &OperationAccess::next(**link);
-            if (*link == nullptr) return;
-            *link = OperationAccess::next(operation);
-            if (*link == nullptr) core.queued_tail_ = link;
-            --core.in_flight_;
-            return;
-        }
+        case State::queued: core.completions_.remove(operation); return;
         case State::harvested: {
             std::size_t index = OperationAccess::entry(operation);
             Events* events = core.events_;
@@ -459,30 +433,26 @@ void Core::end() noexcept {
         std::lock_guard lock(mutex_);
         is_closed_.store(true, std::memory_order_release);
         selector = std::move(selector_);
-    }
-    // What still waits never hears of its end; it only must not reach for this queue any more.
-    for (std::uint32_t index = 0; index < slots_.used(); ++index) {
-        Slot& slot = slots_.at(index);
-        if (slot.use != Slot::Use::operations) continue;
-        for (Operation** waiting : {&slot.reader, &slot.writer}) {
-            Operation* operation = std::exchange(*waiting, nullptr);
-            if (operation != nullptr) OperationAccess::end(*operation, errc::closed);
+        // What still waits never hears of its end; it only must not reach for this queue any more.
+        for (std::uint32_t index = 0; index < slots_.used(); ++index) {
+            Slot& slot = slots_.at(index);
+            if (slot.use != Slot::Use::operations) continue;
+            for (Operation** waiting : {&slot.reader, &slot.writer}) {
+                Operation* operation = std::exchange(*waiting, nullptr);
+                if (operation != nullptr) OperationAccess::end(*operation, errc::closed);
+            }
         }
     }
-    for (Operation* operation = std::exchange(queued_, nullptr); operation != nullptr;) {
-        Operation* next = OperationAccess::next(*operation);
-        operation->acknowledge();
-        operation = next;
-    }
+    while (completions_.pop() != nullptr) {}
     if (events_ != nullptr) {
         for (std::size_t i = 0; i < events_->size_; ++i) {
             Event& entry = events_->entries_[i];
-            if (entry.has(Event::operation_bit) && entry.operation_ != nullptr) entry.operation_->acknowledge();
+            if (entry.has(Event::operation_bit) && entry.operation_ != nullptr)
+                OperationAccess::state(*entry.operation_) = OperationAccess::State::ended;
         }
         events_ = nullptr;
     }
-    queued_tail_ = &queued_;
-    in_flight_ = 0;
+    completions_.in_flight = 0;
 }
 
 }  // namespace leat::detail

@@ -53,12 +53,13 @@ public:
         TimePoint deadline{};
     };
     std::error_code own() noexcept;
-    PollStatus poll(Events& events, Limit limit);
+    /// With `keep_operations`, those that end stay in `completions` instead of becoming events.
+    PollStatus poll(Events& events, Limit limit, bool keep_operations);
     bool submit(Operation& operation) noexcept;
+    Completions& completions() noexcept { return completions_; }
     bool cancel(Operation& operation) noexcept;
     std::error_code bind(Source& source) noexcept;
-    std::size_t in_flight() const noexcept { return in_flight_; }
-    void set_asleep() noexcept { wake_state_.fetch_or(asleep); }
+    void set_asleep() noexcept;
 
     /// The end of the Poll: closed, and the kernel's queue given back.
     void end() noexcept;
@@ -79,20 +80,19 @@ private:
     static constexpr std::uint32_t asleep = 1, notified = 2, user_wake = 4;
 
     std::size_t room() const noexcept override { return events_->entries_.size() - events_->size_; }
-    void done(Operation& operation) noexcept override;
     void begin_readiness() noexcept override { mutex_.lock(); }
     void end_readiness() noexcept override { mutex_.unlock(); }
     void ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept override;
 
     errc own_thread() noexcept;
+    [[gnu::noinline, gnu::cold]] bool bind_and_submit(Operation& operation) noexcept;
     bool bind_slot(Source& source, std::error_code& error) noexcept;
     Slot* take_slot(Source& source, Slot::Use use) noexcept;
     void give_slot_back(Source& source) noexcept;
     void end_waiting(Operation*& operation) noexcept;
-    void queue(Operation& operation) noexcept;
     void notify(std::uint32_t bits) noexcept;
     void prepare(Events& events) noexcept;
-    void take_queued() noexcept;
+    void report_completions() noexcept;
     void take_due_timers();
     std::optional<Duration> time_to_wait(const Limit& limit);
     std::uint32_t wait_once(std::optional<Duration> timeout);
@@ -109,10 +109,9 @@ private:
 
     // The owner's.
     Events* events_ = nullptr;
-    std::size_t in_flight_ = 0;
-    // Operations that ended outside a harvest, or for which there was no room in it.
-    Operation* queued_ = nullptr;
-    Operation** queued_tail_ = &queued_;
+    Completions completions_;
+    // Whose turn it is when a batch has room for one kind only.
+    bool timers_come_first_ = true;
 
     mutable std::mutex mutex_;
     SlotTable slots_;

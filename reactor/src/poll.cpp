@@ -78,7 +78,8 @@ bool Registrator::is_closed() const noexcept {
     return core_->is_closed();
 }
 
-Poll::Poll(Backend backend, const Clock& clock) : core_(new detail::Core(backend, clock)) {}
+Poll::Poll(Backend backend, const Clock& clock)
+    : core_(new detail::Core(backend, clock)), completions_(&core_->completions()) {}
 
 Poll::~Poll() {
     core_->end();
@@ -99,20 +100,38 @@ const Clock& Poll::clock() const noexcept {
 
 PollStatus Poll::poll(Events& events, std::optional<Duration> timeout) {
     using Kind = detail::Core::Limit::Kind;
-    if (!timeout) return core_->poll(events, {Kind::none, {}});
-    if (*timeout <= Duration::zero()) return core_->poll(events, {Kind::immediate, {}});
-    return core_->poll(events, {Kind::until, saturating_add(clock().now(), *timeout)});
+    if (!timeout) return core_->poll(events, {Kind::none, {}}, false);
+    if (*timeout <= Duration::zero()) return core_->poll(events, {Kind::immediate, {}}, false);
+    return core_->poll(events, {Kind::until, saturating_add(clock().now(), *timeout)}, false);
 }
 
 PollStatus Poll::poll_until(Events& events, TimePoint deadline) {
-    return core_->poll(events, {detail::Core::Limit::Kind::until, deadline});
+    return core_->poll(events, {detail::Core::Limit::Kind::until, deadline}, false);
 }
 
 std::error_code Poll::own() noexcept {
     return core_->own();
 }
 
+PollStatus Poll::wait(Events& events, std::optional<TimePoint> deadline) {
+    using Kind = detail::Core::Limit::Kind;
+    if (deadline) return core_->poll(events, {Kind::until, *deadline}, true);
+    return core_->poll(events, {Kind::none, {}}, true);
+}
+
+PollStatus Poll::look(Events& events) {
+    return core_->poll(events, {detail::Core::Limit::Kind::immediate, {}}, true);
+}
+
 bool Poll::submit(Operation& operation) noexcept {
+    if (std::error_code refusal = own()) {
+        detail::OperationAccess::end(operation, static_cast<errc>(refusal.value()));
+        return true;
+    }
+    return core_->submit(operation);
+}
+
+bool Poll::submit_owned(Operation& operation) noexcept {
     return core_->submit(operation);
 }
 
@@ -122,10 +141,6 @@ std::error_code Poll::bind(Source& source) noexcept {
 
 bool Poll::cancel(Operation& operation) noexcept {
     return core_->cancel(operation);
-}
-
-std::size_t Poll::in_flight() const noexcept {
-    return core_->in_flight();
 }
 
 void Poll::wake() noexcept {

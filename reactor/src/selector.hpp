@@ -14,17 +14,15 @@
 
 namespace leat::detail {
 
-/// Where a selector puts what it has found.
+/// Where a selector puts the readiness that it has found; operations that have ended go to `Completions`.
 ///
 /// Thread-safety: the owner's thread, during `Selector::wait`.
 class Harvest {
 public:
+    /// How many calls of `ready` may follow.
     virtual std::size_t room() const noexcept = 0;
 
-    /// An operation has ended; its slot no longer refers to it.
-    virtual void done(Operation& operation) noexcept = 0;
-
-    /// Interest-mode readiness is reported between these two, which hold the core's lock.
+    /// Readiness is reported between these two, which hold the core's lock.
     virtual void begin_readiness() noexcept = 0;
     virtual void end_readiness() noexcept = 0;
     /// `generation` as the kernel gave it back: if it is of the past, nothing happens. `flags` as in `Readiness`.
@@ -48,7 +46,7 @@ struct Readiness {
 ///
 /// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up · descriptors
 /// are close-on-exec · no allocation in `start`, `wait` and `wake` · an operation that was started ends once: by
-/// `start`, by `cancel`, by `detach`, or by `Harvest::done`.
+/// `start`, by `cancel`, by `detach`, or by being pushed to the `Completions`.
 ///
 /// Thread-safety: says each function. "Locked": any thread, one at a time, under the core's lock, also while the owner
 ///                waits.
@@ -67,9 +65,9 @@ public:
 
     // ---- Operations. Owner. ----
 
-    /// Begins an operation on its slot. True: it has ended already.
+    /// Begins an operation on its slot. True: it has ended already. False: it was parked with the `Completions`.
     virtual bool start(Operation& operation, Slot& slot) noexcept = 0;
-    /// True: the operation is withdrawn and nothing of it will come. False: it ends through `Harvest::done`.
+    /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
     virtual bool cancel(Operation& operation, Slot& slot) noexcept = 0;
     /// The source is about to be closed or released: the kernel forgets it. Operations are withdrawn from the slot;
     /// the core ends them.
@@ -90,6 +88,7 @@ public:
 /// What backends may ask their queue for.
 struct SelectorContext {
     SlotTable& slots;
+    Completions& completions;
 };
 
 // One maker a row of the generated table.

@@ -41,6 +41,7 @@ Slot* SlotTable::allocate(Core& core) noexcept {
     slot->bits = 0;
     slot->reader = nullptr;
     slot->writer = nullptr;
+    slot->watch = nullptr;
     slot->token = 0;
     return slot;
 }

@@ -38,6 +38,8 @@ struct Slot {
     // Operation mode: who waits.
     Operation* reader = nullptr;
     Operation* writer = nullptr;
+    // Told of the end.
+    SourceWatch* watch = nullptr;
     union {
         std::uint64_t token = 0;
         std::uint64_t moved;
@@ -95,31 +97,21 @@ struct OperationAccess {
     static Slot& slot(const Operation& operation) noexcept { return *operation.slot_; }
     static Source* source(const Operation& operation) noexcept { return operation.source_; }
     static void set_slot(Operation& operation, Slot& slot) noexcept { operation.slot_ = &slot; }
-    static void* data(const Operation& operation) noexcept { return operation.data_; }
+    static void*& data(Operation& operation) noexcept { return operation.data_; }
+    static std::size_t& size(Operation& operation) noexcept { return operation.size_; }
     static std::size_t size(const Operation& operation) noexcept { return operation.size_; }
     static std::size_t& value(Operation& operation) noexcept { return operation.value_; }
     static std::int32_t& error(Operation& operation) noexcept { return operation.error_; }
     static State& state(Operation& operation) noexcept { return operation.state_; }
-    static Operation*& next(Operation& operation) noexcept { return operation.next_; }
     static std::uint16_t& entry(Operation& operation) noexcept { return operation.entry_; }
 
-    static bool is_write(const Operation& operation) noexcept {
-        switch (operation.kind_) {
-            case Operation::Kind::connect:
-            case Operation::Kind::send:
-            case Operation::Kind::send_vector:
-            case Operation::Kind::write:
-            case Operation::Kind::wait_writable: return true;
-            default: return false;
-        }
-    }
+    static bool is_write(const Operation& operation) noexcept { return Operation::is_write(operation.kind_); }
+    // `value_` stays: it tells how far a transfer of several steps came.
     static void end(Operation& operation, errc code) noexcept {
-        operation.value_ = 0;
         operation.error_ = -static_cast<std::int32_t>(code);
         operation.state_ = State::ended;
     }
     static void end_with(Operation& operation, int system_error) noexcept {
-        operation.value_ = 0;
         operation.error_ = system_error;
         operation.state_ = State::ended;
     }

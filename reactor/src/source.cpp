@@ -38,17 +38,31 @@ void Source::detach() noexcept {
     if (slot_ != nullptr) detail::Core::detach(*this);
 }
 
-SourceWatch::SourceWatch(const Source& source) noexcept
-    : slot_(source.slot_),
-      generation_(source.slot_ != nullptr ? source.slot_->generation.load(std::memory_order_relaxed) : 0) {}
+// ---- Watching ----
+
+SourceWatch::SourceWatch(const Source& source) noexcept {
+    if (source.slot_ == nullptr) return;
+    state_ = reinterpret_cast<std::uintptr_t>(source.slot_);
+    source.slot_->watch = this;
+}
+
+SourceWatch::~SourceWatch() {
+    if (detail::Slot* watched = slot()) watched->watch = nullptr;
+}
+
+detail::Slot* SourceWatch::slot() const noexcept {
+    if ((state_ & 1) != 0) return nullptr;
+    return reinterpret_cast<detail::Slot*>(static_cast<std::uintptr_t>(state_));
+}
 
 NativeHandle SourceWatch::native_handle() const noexcept {
-    if (slot_ == nullptr || slot_->generation.load(std::memory_order_relaxed) != generation_) return invalid_handle;
-    return slot_->handle;
+    detail::Slot* watched = slot();
+    return watched != nullptr ? watched->handle : invalid_handle;
 }
 
 std::uint64_t SourceWatch::moved() const noexcept {
-    return native_handle() != invalid_handle ? slot_->moved : 0;
+    detail::Slot* watched = slot();
+    return watched != nullptr ? watched->moved : state_ >> 1;
 }
 
 }  // namespace leat

@@ -2,6 +2,7 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/root.hpp>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,7 +29,9 @@ std::string place_of(const std::source_location& location) {
 
 void append_task(std::string& text, const Entry& entry) {
     const TaskFrame& task = *entry.task;
-    text.append(2 * entry.depth, ' ');
+    // Deeper than this, only the first words of a line would be seen anyway.
+    constexpr std::size_t deepest_indentation = 20;
+    text.append(2 * std::min(entry.depth, deepest_indentation), ' ');
     text += "task ";
     text += task.definition().function_name();
     text += " (" + place_of(task.definition()) + ")";

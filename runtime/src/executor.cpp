@@ -10,6 +10,7 @@
 #include <leat/runtime/executor.hpp>
 
 #include "backend/diagnostic.hpp"
+#include "src/failure.hpp"
 
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/remote.hpp>
@@ -42,7 +43,7 @@ Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
     : options_(std::move(options)), poll_(options_.backend, *options_.clock), events_(options_.batch),
-      timers_(options_.clock->now()), inbox_(std::make_shared<detail::Inbox>(poll_.registrator())) {
+      timers_(options_.clock->now()), inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())) {
     if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
 }
 
@@ -51,6 +52,24 @@ Executor::~Executor() {
 }
 
 // ---- Running ----
+
+void Executor::resume(TaskFrame& first) noexcept {
+    budget_ = options_.inline_budget;
+    TaskFrame* task = &first;
+    do {
+        ++stats_.resumes;
+        task->wait_ = nullptr;
+        task->handle().resume();
+        if (ended_ != nullptr) {
+            TaskFrame& ended = *std::exchange(ended_, nullptr);
+            ended.parent_->child_finished(ended);
+        }
+        task = next_;
+        if (task == nullptr) [[likely]]
+            return;
+        next_ = nullptr;
+    } while (true);
+}
 
 void Executor::own_thread() {
     if (std::error_code error = poll_.own()) throw std::system_error(error, "leat: executor");
@@ -71,6 +90,7 @@ void Executor::run_until_ended(detail::Root* root) {
     for (;;) {
         take_posted();
         fire_timers();
+        deliver_completions();
         run_ready(resumes_between_looks);
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
         if (!is_idle())
@@ -82,8 +102,9 @@ void Executor::run_until_ended(detail::Root* root) {
 }
 
 bool Executor::wait_for_work() {
+    bool may_jump = options_.clock->is_virtual() && can_jump();
     if (inbox_->has_mail()) return true;
-    if (options_.clock->is_virtual() && can_jump()) {
+    if (may_jump) {
         std::optional<TimePoint> deadline = timers_.next_deadline();
         if (!deadline) return false;
         options_.clock->jump_to(*deadline);
@@ -95,7 +116,7 @@ bool Executor::wait_for_work() {
 
 /// A virtual clock stands while anybody outside may still bring something.
 bool Executor::can_jump() const noexcept {
-    return poll_.in_flight() == 0 && inbox_->holders.load(std::memory_order_relaxed) == 0;
+    return poll_.in_flight() == 0 && !poll_.has_completions() && !inbox_->is_held();
 }
 
 void Executor::report_deadlock(detail::Root* root) {
@@ -108,6 +129,7 @@ void Executor::report_deadlock(detail::Root* root) {
     while (root != nullptr ? !root->has_ended() : roots_ != nullptr) {
         take_posted();
         fire_timers();
+        deliver_completions();
         run_ready(resumes_between_looks);
         if (!is_idle()) continue;
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
@@ -124,6 +146,7 @@ bool Executor::turn(std::size_t budget) {
     look_at_io(false);
     take_posted();
     fire_timers();
+    deliver_completions();
     run_ready(budget);
     running_ = false;
     if (!is_idle()) return true;
@@ -158,10 +181,8 @@ void Executor::take_posted() noexcept {
         ++stats_.posted;
         try {
             function();
-        } catch (const std::exception& error) {
-            notice(std::string("a posted function has failed: ") + error.what());
         } catch (...) {
-            notice("a posted function has failed");
+            detail::notice_failure(*this, "a posted function has failed", std::current_exception());
         }
     }
     mail.clear();
@@ -169,13 +190,26 @@ void Executor::take_posted() noexcept {
 
 void Executor::fire_timers() noexcept {
     if (!timers_.may_hold_timers()) return;
-    timers_.expire(now());
+    stats_.timers_fired += timers_.expire(now());
+}
+
+/// The results of a batch are all there before the first of them is looked at: whatever one task does to another's
+/// stream meets a result that has been delivered already.
+void Executor::deliver_completions() noexcept {
+    while (Operation* operation = poll_.next_completion()) {
+        ++stats_.events;
+        IoOperation& io = IoOperation::from(*operation);
+        if (io.was_withdrawn()) [[unlikely]]
+            io.end_withdrawn();
+        else
+            resume(io.task());
+    }
 }
 
 void Executor::run_ready(std::size_t budget) noexcept {
     TimePoint started{};
-    for (std::size_t done = 0; done < budget; ++done) {
-        if (unwinding_ != nullptr) {
+    for (; budget != 0; --budget) {
+        if (unwinding_ != nullptr) [[unlikely]] {
             destroy_next_frame();
         } else if (Wait* wait = ready_; wait != nullptr) {
             ready_ = wait->next_;
@@ -184,28 +218,13 @@ void Executor::run_ready(std::size_t budget) noexcept {
         } else {
             return;
         }
-        if (done % resumes_between_clock_reads != resumes_between_clock_reads - 1) continue;
+        if (budget % resumes_between_clock_reads != 0) continue;
         TimePoint time = steady_clock().now();
         if (started == TimePoint{})
             started = time;
         else if (time - started >= time_between_looks)
             return;
     }
-}
-
-void Executor::resume(TaskFrame& first) noexcept {
-    budget_ = options_.inline_budget;
-    TaskFrame* task = &first;
-    do {
-        ++stats_.resumes;
-        task->wait_ = nullptr;
-        task->handle().resume();
-        if (ended_ != nullptr) {
-            TaskFrame& ended = *std::exchange(ended_, nullptr);
-            ended.parent_->child_finished(ended);
-        }
-        task = std::exchange(next_, nullptr);
-    } while (task != nullptr);
 }
 
 void Executor::unwind(Wait& wait) noexcept {
@@ -231,21 +250,10 @@ void Executor::destroy_next_frame() noexcept {
 
 void Executor::look_at_io(bool may_block) {
     ++stats_.polls;
-    if (!may_block)
-        poll_.poll(events_, Duration::zero());
-    else if (std::optional<TimePoint> deadline = timers_.next_deadline())
-        poll_.poll_until(events_, *deadline);
+    if (may_block)
+        poll_.wait(events_, timers_.next_deadline());
     else
-        poll_.poll(events_);
-    // First all of the batch is queued, then it runs: whatever one task does to another's stream meets a result that
-    // has been delivered already.
-    for (const Event& event : events_) {
-        ++stats_.events;
-        Operation* operation = event.operation();
-        if (operation == nullptr) continue;
-        operation->acknowledge();
-        IoOperation::from(*operation).completed();
-    }
+        poll_.look(events_);
 }
 
 // ---- Roots, and the end ----
@@ -275,6 +283,7 @@ void Executor::shut_down() noexcept {
     while (roots_ != nullptr) {
         take_posted();
         fire_timers();
+        deliver_completions();
         run_ready(resumes_between_looks);
         if (roots_ == nullptr) break;
         if (is_idle()) {
@@ -299,7 +308,7 @@ void Executor::abort_with_tasks(const char* why) noexcept {
 // ---- Seen from outside ----
 
 void Executor::notice(std::string_view text) noexcept {
-    TimePoint time = steady_clock().now();
+    TimePoint time = now();
     if (notices_in_window_ == 0 || time - notice_window_ >= std::chrono::seconds(1)) {
         notice_window_ = time;
         notices_in_window_ = 0;

@@ -9,11 +9,14 @@ const char* name_of(Operation::Kind kind) noexcept {
     case Operation::Kind::accept: return "accept";
     case Operation::Kind::connect: return "connect";
     case Operation::Kind::receive:
+    case Operation::Kind::receive_all:
     case Operation::Kind::receive_vector:
     case Operation::Kind::read: return "read";
     case Operation::Kind::peek: return "peek";
     case Operation::Kind::send:
+    case Operation::Kind::send_all:
     case Operation::Kind::send_vector:
+    case Operation::Kind::send_vector_all:
     case Operation::Kind::write: return "write";
     case Operation::Kind::wait_readable: return "until it is readable";
     case Operation::Kind::wait_writable: return "until it is writable";
@@ -23,20 +26,9 @@ const char* name_of(Operation::Kind kind) noexcept {
 
 }  // namespace
 
-bool IoOperation::start() noexcept {
-    if (is_stopped()) [[unlikely]]
-        return false;
-    if (submit()) return go_on();
-    suspend();
-    return false;
-}
-
-bool IoOperation::go_on() noexcept {
-    if (executor().consume_budget()) [[likely]]
-        return true;
+void IoOperation::give_way() noexcept {
     suspend();
     resume_later();
-    return false;
 }
 
 void IoOperation::cancel() noexcept {
@@ -45,12 +37,8 @@ void IoOperation::cancel() noexcept {
     if (executor().poll().cancel(*this)) withdrawn();
 }
 
-void IoOperation::completed() noexcept {
-    // A backend that hands operations to the kernel can only ask it to cancel; then this is the answer.
-    if (has_failed() && error() == std::errc::operation_canceled) [[unlikely]]
-        withdrawn();
-    else
-        resume_later();
+bool IoOperation::is_cancelled_by_kernel() const noexcept {
+    return error() == std::errc::operation_canceled;
 }
 
 std::string IoOperation::describe() const { return name_of(kind()); }

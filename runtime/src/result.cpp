@@ -3,6 +3,10 @@
 
 #include "src/failure.hpp"
 
+#include <leat/runtime/executor.hpp>
+
+#include <new>
+
 namespace leat::detail {
 
 std::error_code code_or_rethrow(std::exception_ptr exception) {
@@ -20,6 +24,14 @@ std::string text_of(const std::exception_ptr& exception) {
         return error.what();
     } catch (...) {
         return "an exception that is no std::exception";
+    }
+}
+
+void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept {
+    try {
+        executor.notice(std::string(what) + ": " + text_of(exception));
+    } catch (const std::bad_alloc&) {
+        executor.notice(what);
     }
 }
 

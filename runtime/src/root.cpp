@@ -46,7 +46,7 @@ void Root::end(State state) noexcept {
     if (!is_orphan_) return;
     if (task_ != nullptr) {
         if (std::exception_ptr failure = take_exception(*task_))
-            executor_->notice("a task that nobody waits for any more has failed: " + text_of(failure));
+            notice_failure(*executor_, "a task that nobody waits for any more has failed", failure);
     }
     delete this;
 }

@@ -57,7 +57,7 @@ void TaskGroup::fail(std::exception_ptr failure) noexcept {
         cancel();
         return;
     }
-    environment_.executor().notice("one more failure in a group that has failed: " + detail::text_of(failure));
+    detail::notice_failure(environment_.executor(), "one more failure in a group that has failed", failure);
 }
 
 void TaskGroup::cancel() noexcept {

@@ -165,7 +165,7 @@ void TimerWheel::sort(TimerLink& list) noexcept {
     for (std::size_t i = runs.size(); i-- > 0;) merge(list, runs[i]);
 }
 
-void TimerWheel::expire(TimePoint now) noexcept {
+std::size_t TimerWheel::expire(TimePoint now) noexcept {
     std::uint64_t target = tick_of(now);
     while (std::optional<Position> first = first_slot()) {
         if (first->start > target) break;
@@ -182,11 +182,13 @@ void TimerWheel::expire(TimePoint now) noexcept {
         timer.disarm();
         insert_before(firing, timer);
     }
-    while (!is_empty(firing)) {
+    std::size_t fired = 0;
+    for (; !is_empty(firing); ++fired) {
         Timer& timer = *static_cast<Timer*>(firing.next);
         timer.disarm();
         timer.expired();
     }
+    return fired;
 }
 
 std::optional<TimePoint> TimerWheel::next_deadline() noexcept {

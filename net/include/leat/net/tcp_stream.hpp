@@ -64,17 +64,13 @@ public:
     }
 };
 
-/// What `read_exactly` and `write_all` give: repeats the transfer, without resuming the task in between, until the
-/// whole buffer is done.
+/// What `read_exactly` and `write_all` give: one operation that ends when the whole buffer is done.
 class [[nodiscard]] TransferOperation : public IoOperation {
 public:
     using value_type = void;
 
-    TransferOperation(Operation&& operation, Progress* progress) noexcept
-        : IoOperation(std::move(operation)), end_(static_cast<std::byte*>(data()) + requested()),
-          progress_(progress) {}
+    explicit TransferOperation(Operation&& operation) noexcept : IoOperation(std::move(operation)) {}
 
-    bool await_ready() noexcept;
     void await_resume() const {
         if (has_failed()) [[unlikely]]
             throw_transfer_error();
@@ -84,48 +80,23 @@ public:
         return Result<void>();
     }
 
-    void cancel() noexcept override;
-    void completed() noexcept override;
-
 private:
     [[noreturn]] void throw_transfer_error() const;
-    bool is_done() noexcept;
-    bool submit_rest() noexcept;
-
-    // The buffer's. Null once a cancellation found a part ended already: the rest is not begun then.
-    std::byte* end_;
-    Progress* progress_;
 };
 
-/// What the vectored `write_all` gives.
-class [[nodiscard]] VectorTransferOperation : public IoOperation {
+/// The same, which tells how far it came, also when it fails or is cancelled.
+class [[nodiscard]] TrackedTransferOperation : public TransferOperation {
 public:
-    using value_type = void;
-
-    VectorTransferOperation(Operation&& operation, std::span<ConstBuffer> buffers, Progress* progress) noexcept
-        : IoOperation(std::move(operation)), rest_(buffers), progress_(progress) {}
-
-    bool await_ready() noexcept;
-    void await_resume() const {
-        if (has_failed()) [[unlikely]]
-            throw_error("write");
+    TrackedTransferOperation(Operation&& operation, Progress& progress) noexcept
+        : TransferOperation(std::move(operation)), progress_(&progress) {}
+    TrackedTransferOperation(TrackedTransferOperation&& other) noexcept
+        : TransferOperation(std::move(other)), progress_(std::exchange(other.progress_, nullptr)) {}
+    ~TrackedTransferOperation() {
+        if (progress_ != nullptr) progress_->bytes = transferred();
     }
-    Result<void> result() const noexcept {
-        if (has_failed()) return Unexpected<std::error_code>(error());
-        return Result<void>();
-    }
-
-    void cancel() noexcept override;
-    void completed() noexcept override;
 
 private:
-    bool is_done() noexcept;
-    bool submit_rest() noexcept;
-
-    std::span<ConstBuffer> rest_;
     Progress* progress_;
-    // A cancellation found a part ended already: the rest is not begun then.
-    bool is_stopping_ = false;
 };
 
 class ConnectOperation;
@@ -203,10 +174,10 @@ public:
     /// Errors:       `leat::errc::unexpected_end` if the peer closes before; the socket's.
     /// Cancellation: a part may have been read; `progress` tells how much.
     TransferOperation read_exactly(std::span<std::byte> buffer) noexcept {
-        return TransferOperation(Operation::receive(source_, buffer), nullptr);
+        return TransferOperation(Operation::receive_all(source_, buffer));
     }
-    TransferOperation read_exactly(std::span<std::byte> buffer, Progress& progress) noexcept {
-        return TransferOperation(Operation::receive(source_, buffer), &progress);
+    TrackedTransferOperation read_exactly(std::span<std::byte> buffer, Progress& progress) noexcept {
+        return TrackedTransferOperation(Operation::receive_all(source_, buffer), progress);
     }
 
     /// Writes what fits, at least one byte of a buffer that is not empty, and gives how much that was.
@@ -223,19 +194,17 @@ public:
     ///
     /// Cancellation: a part may have been written; `progress` tells how much.
     TransferOperation write_all(std::span<const std::byte> buffer) noexcept {
-        return TransferOperation(Operation::send(source_, buffer), nullptr);
+        return TransferOperation(Operation::send_all(source_, buffer));
     }
-    TransferOperation write_all(std::span<const std::byte> buffer, Progress& progress) noexcept {
-        return TransferOperation(Operation::send(source_, buffer), &progress);
+    TrackedTransferOperation write_all(std::span<const std::byte> buffer, Progress& progress) noexcept {
+        return TrackedTransferOperation(Operation::send_all(source_, buffer), progress);
     }
     /// Writes all of `buffers`, in order; the array is used up on the way.
-    VectorTransferOperation write_all(std::span<ConstBuffer> buffers) noexcept {
-        return VectorTransferOperation(Operation::send(source_, std::span<const ConstBuffer>(buffers)), buffers,
-                                       nullptr);
+    TransferOperation write_all(std::span<ConstBuffer> buffers) noexcept {
+        return TransferOperation(Operation::send_all(source_, buffers));
     }
-    VectorTransferOperation write_all(std::span<ConstBuffer> buffers, Progress& progress) noexcept {
-        return VectorTransferOperation(Operation::send(source_, std::span<const ConstBuffer>(buffers)), buffers,
-                                       &progress);
+    TrackedTransferOperation write_all(std::span<ConstBuffer> buffers, Progress& progress) noexcept {
+        return TrackedTransferOperation(Operation::send_all(source_, buffers), progress);
     }
 
     /// Waits until a read would find bytes, the end or an error; takes nothing. Counts as a read.

@@ -82,7 +82,8 @@ std::ostream& operator<<(std::ostream& out, const Event& event);
 ///     for (const Event& event : events) { ... }
 ///
 /// Thread-safety: the thread that polls.
-/// Lifetime:      may outlive the Poll.
+/// Lifetime:      may outlive the Poll, which follows the ended operations of the `Events` that it filled last: iterate
+///                that one before the next poll, even into another.
 class Events {
 public:
     /// Room for `capacity` events; what does not fit comes with the next poll.

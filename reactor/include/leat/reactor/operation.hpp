@@ -15,6 +15,7 @@ namespace leat {
 namespace detail {
 class Core;
 struct OperationAccess;
+struct Completions;
 }  // namespace detail
 
 /// A piece of memory to read into; the layout is the POSIX `iovec`'s.
@@ -51,18 +52,25 @@ class Operation {
 public:
     enum class Kind : std::uint8_t {
         accept,
-        connect,
         receive,
-        peek,
+        /// Until the buffer is full.
+        receive_all,
         receive_vector,
-        send,
-        send_vector,
+        peek,
         /// `read(2)` and `write(2)`, for handles that are not sockets.
         read,
-        write,
         wait_readable,
+        // From here on those that count as writes.
+        connect,
+        send,
+        /// Until the buffer, or the array of them, is empty.
+        send_all,
+        send_vector,
+        send_vector_all,
+        write,
         wait_writable,
     };
+    static constexpr bool is_write(Kind kind) noexcept { return kind >= Kind::connect; }
 
     static Operation accept(Source& listener) noexcept { return {Kind::accept, listener, nullptr, 0}; }
     /// `address` points at the system's socket address, which outlives the operation.
@@ -72,11 +80,22 @@ public:
     static Operation receive(Source& socket, std::span<std::byte> buffer) noexcept {
         return {Kind::receive, socket, buffer.data(), buffer.size()};
     }
+    /// Fails with `unexpected_end` if the stream ends before; `transferred` tells what came in any case.
+    static Operation receive_all(Source& socket, std::span<std::byte> buffer) noexcept {
+        return {Kind::receive_all, socket, buffer.data(), buffer.size()};
+    }
     static Operation peek(Source& socket, std::span<std::byte> buffer) noexcept {
         return {Kind::peek, socket, buffer.data(), buffer.size()};
     }
     static Operation send(Source& socket, std::span<const std::byte> buffer) noexcept {
         return {Kind::send, socket, const_cast<std::byte*>(buffer.data()), buffer.size()};
+    }
+    static Operation send_all(Source& socket, std::span<const std::byte> buffer) noexcept {
+        return {Kind::send_all, socket, const_cast<std::byte*>(buffer.data()), buffer.size()};
+    }
+    /// The array is used up on the way.
+    static Operation send_all(Source& socket, std::span<ConstBuffer> buffers) noexcept {
+        return {Kind::send_vector_all, socket, buffers.data(), buffers.size()};
     }
     /// The array of buffers outlives the operation, as the buffers do.
     static Operation receive(Source& socket, std::span<const MutableBuffer> buffers) noexcept {
@@ -103,11 +122,9 @@ public:
     }
 
     Kind kind() const noexcept { return kind_; }
-    bool is_ended() const noexcept { return state_ != State::idle && state_ != State::bound && state_ != State::in_flight; }
+    bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
     /// Whether it was submitted and has not ended.
     bool is_in_flight() const noexcept { return state_ == State::in_flight; }
-    /// Says that its event was seen: destroying it then has nothing to withdraw. Optional.
-    void acknowledge() noexcept { state_ = State::ended; }
 
     /// Whether it failed; the code tells why.
     bool has_failed() const noexcept { return error_ != 0; }
@@ -129,19 +146,6 @@ protected:
     /// For a source that lies in the same object and moves with it: named just before the operation is submitted.
     void set_source(Source& source) noexcept { source_ = &source; }
 
-    /// Prepares the record for the rest of a buffer on the same source: right after its end, before anything else runs
-    /// that could close the source.
-    void rearm(void* data, std::size_t size) noexcept {
-        data_ = data;
-        size_ = size;
-        value_ = 0;
-        error_ = 0;
-        state_ = State::bound;
-    }
-
-    void* data() const noexcept { return data_; }
-    std::size_t requested() const noexcept { return size_; }
-
     /// Ends the operation without the kernel: for failures before it could be submitted. `error` is a system error number.
     void end_with_system_error(int error) noexcept {
         error_ = error;
@@ -156,16 +160,15 @@ protected:
 
 private:
     friend struct detail::OperationAccess;
+    friend struct detail::Completions;
     friend class detail::Core;
 
     enum class State : std::uint8_t {
         idle,
-        // Knows its slot, from an earlier submission.
-        bound,
         ended,
         // Parked on its slot or in the kernel.
         in_flight,
-        // Ended, and on its way to the user: in the core's list or in an `Events`.
+        // Ended, and on its way to the user: in the queue's list or in an `Events`.
         queued,
         harvested,
     };
@@ -177,7 +180,7 @@ private:
         Source* source_;
         detail::Slot* slot_;
     };
-    // The buffer; while queued, the next operation of the core's list.
+    // What is left of the buffer; while queued, the next operation of the queue's list.
     union {
         void* data_;
         Operation* next_;
@@ -192,5 +195,57 @@ private:
     // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again.
     std::uint16_t entry_ = 0;
 };
+
+namespace detail {
+
+/// Operations that have ended and that nobody has been told of, in their order.
+///
+/// Thread-safety: the owner's thread.
+struct Completions {
+    Completions() noexcept = default;
+    Completions(const Completions&) = delete;
+    Completions& operator=(const Completions&) = delete;
+
+    bool is_empty() const noexcept { return first == nullptr; }
+
+    void push(Operation& operation) noexcept {
+        operation.state_ = Operation::State::queued;
+        operation.next_ = nullptr;
+        *tail = &operation;
+        tail = &operation.next_;
+        --in_flight;
+    }
+
+    /// The oldest, or null.
+    Operation* pop() noexcept {
+        Operation* operation = first;
+        if (operation == nullptr) return nullptr;
+        first = operation->next_;
+        if (first == nullptr) tail = &first;
+        operation->state_ = Operation::State::ended;
+        return operation;
+    }
+
+    /// Takes one out from the middle.
+    void remove(Operation& operation) noexcept {
+        Operation** link = &first;
+        while (*link != nullptr && *link != &operation) link = &(*link)->next_;
+        if (*link == nullptr) return;
+        *link = operation.next_;
+        if (*link == nullptr) tail = link;
+    }
+
+    void park(Operation& operation) noexcept {
+        operation.state_ = Operation::State::in_flight;
+        ++in_flight;
+    }
+
+    Operation* first = nullptr;
+    Operation** tail = &first;
+    // Submitted and not ended; those in the list have ended.
+    std::size_t in_flight = 0;
+};
+
+}  // namespace detail
 
 }  // namespace leat

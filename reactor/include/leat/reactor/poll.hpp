@@ -165,7 +165,19 @@ public:
     bool cancel(Operation& operation) noexcept;
 
     /// Operations that were submitted and have not ended.
-    std::size_t in_flight() const noexcept;
+    std::size_t in_flight() const noexcept { return completions_->in_flight; }
+
+    // ---- For an executor, which has made itself the owner. ----
+
+    /// Like `poll`, but operations that have ended are not made events: `next_completion` gives them.
+    PollStatus wait(Events& events, std::optional<TimePoint> deadline);
+    /// Like `poll` with a timeout of zero, in the same way.
+    PollStatus look(Events& events);
+    /// The operation that ended first of those not told yet, or null.
+    Operation* next_completion() noexcept { return completions_->pop(); }
+    bool has_completions() const noexcept { return !completions_->is_empty(); }
+    /// `submit` without asking which thread calls.
+    bool submit_owned(Operation& operation) noexcept;
 
     void wake() noexcept;
     void close() noexcept;
@@ -181,6 +193,7 @@ public:
 
 private:
     detail::Core* core_;
+    detail::Completions* completions_;
 };
 
 template <CompositeSource S>

@@ -55,15 +55,18 @@ private:
     detail::Slot* slot_ = nullptr;
 };
 
-/// Looks at a bound source that somebody else owns and may close, without keeping it.
+/// Looks at a bound source that somebody else owns and may close, without keeping it. One a source.
 ///
 /// Thread-safety: the Poll's owner.
-/// Lifetime:      the Poll's.
+/// Lifetime:      ends before the Poll.
 class SourceWatch {
 public:
     SourceWatch() noexcept = default;
     /// `source` is bound already: see `Poll::bind`.
     explicit SourceWatch(const Source& source) noexcept;
+    SourceWatch(const SourceWatch&) = delete;
+    SourceWatch& operator=(const SourceWatch&) = delete;
+    ~SourceWatch();
 
     /// The handle, or `invalid_handle` once the source was closed or released. Never a stranger's.
     NativeHandle native_handle() const noexcept;
@@ -71,8 +74,14 @@ public:
     std::uint64_t moved() const noexcept;
 
 private:
-    const detail::Slot* slot_ = nullptr;
-    std::uint32_t generation_ = 0;
+    friend class detail::Core;
+
+    detail::Slot* slot() const noexcept;
+    void source_closed(std::uint64_t moved) noexcept { state_ = moved << 1 | 1; }
+
+    // Even: the address of the source's slot. Odd: it was closed, and this is twice the bytes that it had moved. In one
+    // word, since a server has one for each connection.
+    std::uint64_t state_ = 1;
 };
 
 }  // namespace leat

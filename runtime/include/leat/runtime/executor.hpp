@@ -184,11 +184,14 @@ private:
     void begin_running();
     void take_posted() noexcept;
     void fire_timers() noexcept;
+    void deliver_completions() noexcept;
     void run_ready(std::size_t budget) noexcept;
-    void resume(TaskFrame& task) noexcept;
+    [[gnu::always_inline]] inline void resume(TaskFrame& task) noexcept;
     void destroy_next_frame() noexcept;
     void look_at_io(bool may_block);
-    bool is_idle() const noexcept { return ready_ == nullptr && unwinding_ == nullptr; }
+    bool is_idle() const noexcept {
+        return ready_ == nullptr && unwinding_ == nullptr && !poll_.has_completions();
+    }
     bool can_jump() const noexcept;
     void wake_host() noexcept;
     void shut_down() noexcept;

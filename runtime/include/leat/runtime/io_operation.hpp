@@ -26,27 +26,40 @@ public:
     void cancel() noexcept override;
     std::string describe() const override;
 
-    /// Called by the executor with the operation's event.
-    virtual void completed() noexcept;
-
+    // ---- For the executor. ----
     static IoOperation& from(Operation& operation) noexcept { return static_cast<IoOperation&>(operation); }
+    TaskFrame& task() const noexcept { return *frame_; }
+    /// Whether a backend that hands operations to the kernel has ended this one because it was asked to.
+    bool was_withdrawn() const noexcept { return has_failed() && is_cancelled_by_kernel(); }
+    void end_withdrawn() noexcept { withdrawn(); }
 
 protected:
     explicit IoOperation(Operation&& operation) noexcept : Operation(std::move(operation)) {}
     IoOperation(IoOperation&&) noexcept = default;
     ~IoOperation() = default;
 
-    /// The whole of an `await_ready` for one step: submits; true if the task can go on at once.
-    bool start() noexcept;
-
-    /// Submits the record, for the first time or after `rearm`; true if it has ended at once. For what takes several
-    /// steps: after `is_stopped`, its `await_ready` repeats this and ends with `suspend` or `go_on`.
-    bool submit() noexcept { return executor().poll().submit(*this); }
+    /// Submits; true if the task can go on at once.
+    bool start() noexcept {
+        if (is_stopped()) [[unlikely]]
+            return false;
+        if (executor().poll().submit_owned(*this)) return go_on();
+        suspend();
+        return false;
+    }
     /// After an end at once: goes on, or suspends and gives way, as the executor's budget says.
-    bool go_on() noexcept;
+    bool go_on() noexcept {
+        if (executor().consume_budget()) [[likely]]
+            return true;
+        give_way();
+        return false;
+    }
 
     /// "read: Connection reset by peer", as `std::system_error`.
     [[noreturn]] void throw_error(const char* what) const;
+
+private:
+    bool is_cancelled_by_kernel() const noexcept;
+    void give_way() noexcept;
 };
 
 /// `co_await readable(source)`, on any source: waits until a read would find something.

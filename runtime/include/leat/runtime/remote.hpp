@@ -77,7 +77,8 @@ private:
 /// What other threads leave for an executor.
 class Inbox {
 public:
-    explicit Inbox(const Registrator& registrator) : registrator_(registrator) {}
+    Inbox(const Registrator& registrator, bool wakes_for_last_holder)
+        : registrator_(registrator), wakes_for_last_holder_(wakes_for_last_holder) {}
 
     /// False, with `function` untouched, once closed.
     bool push(PostedFunction&& function);
@@ -90,8 +91,14 @@ public:
 
     void close() noexcept;
 
-    /// Remotes that are held: somebody may still bring work.
-    std::atomic<int> holders{0};
+    /// Whether a Remote is held: somebody may still bring work. To be asked before `has_mail`, since the last holder
+    /// may post and go in between.
+    bool is_held() const noexcept { return holders_.load(std::memory_order_acquire) != 0; }
+    void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
+    void let_go() noexcept {
+        // Release: whoever then sees that nobody holds it, in `is_held`, sees what was posted.
+        if (holders_.fetch_sub(1, std::memory_order_release) == 1 && wakes_for_last_holder_) registrator_.wake();
+    }
 
 private:
     std::mutex mutex_;
@@ -101,7 +108,10 @@ private:
     // Set by the push that finds nothing waiting, which is also the one that wakes; cleared by `take`.
     std::atomic<bool> has_mail_{false};
     bool is_closed_ = false;
+    std::atomic<int> holders_{0};
     Registrator registrator_;
+    // An executor on a virtual clock may go on when the last one has gone.
+    bool wakes_for_last_holder_;
 };
 
 }  // namespace detail
@@ -114,13 +124,17 @@ private:
 /// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`.
 class Remote {
 public:
-    Remote(const Remote& other) noexcept : inbox_(other.inbox_) { hold(1); }
+    Remote(const Remote& other) noexcept : inbox_(other.inbox_) {
+        if (inbox_ != nullptr) inbox_->hold();
+    }
     Remote(Remote&& other) noexcept : inbox_(std::move(other.inbox_)) {}
     Remote& operator=(Remote other) noexcept {
         std::swap(inbox_, other.inbox_);
         return *this;
     }
-    ~Remote() { hold(-1); }
+    ~Remote() {
+        if (inbox_ != nullptr) inbox_->let_go();
+    }
 
     /// Calls `function()` soon on the executor's thread, outside any task, in the order of posting. It does not block
     /// and does not throw there (an exception becomes a notice).
@@ -142,11 +156,8 @@ public:
 
 private:
     friend class Executor;
-    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) { hold(1); }
+    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) { inbox_->hold(); }
 
-    void hold(int change) noexcept {
-        if (inbox_ != nullptr) inbox_->holders.fetch_add(change, std::memory_order_relaxed);
-    }
     [[noreturn]] static void throw_closed();
 
     std::shared_ptr<detail::Inbox> inbox_;

@@ -306,8 +306,9 @@ template <class Callable, class... Arguments>
 void TaskGroup::spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments) {
     using Stored = std::decay_t<Callable>;
     if constexpr (detail::is_self_contained<Stored>()) {
+        auto child = std::make_unique<detail::PlainChild>(*this, caller);
         Task<void> task = std::invoke(std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
-        adopt(*new detail::PlainChild(*this, caller), task.release().promise());
+        adopt(*child.release(), task.release().promise());
     } else {
         using Child = detail::StoredChild<Stored, std::decay_t<Arguments>...>;
         auto child = std::make_unique<Child>(*this, caller, std::forward<Callable>(callable),

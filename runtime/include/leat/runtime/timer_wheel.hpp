@@ -70,8 +70,8 @@ public:
     /// A timer that is armed already is moved. A deadline in the past fires at the next `expire`.
     void arm(Timer& timer, TimePoint deadline) noexcept;
 
-    /// Fires what is due at `now`. What an expired timer arms fires at the next call at the earliest.
-    void expire(TimePoint now) noexcept;
+    /// Fires what is due at `now`; how many that were. What an expired timer arms fires at the next call at the earliest.
+    std::size_t expire(TimePoint now) noexcept;
 
     /// When to call `expire` next: the earliest deadline, or an earlier instant at which crowded slots are to be
     /// sorted. Nothing if no timer is armed.

@@ -76,7 +76,7 @@ private:
 /// Thread-safety: the executor's thread only.
 class Wait {
 public:
-    Wait() noexcept = default;
+    Wait() noexcept {}
     // Movable until awaited: a wait that moves is attached to nothing yet.
     Wait(Wait&&) noexcept {}
     Wait& operator=(Wait&&) = delete;
@@ -117,13 +117,14 @@ protected:
     /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
     virtual void withdrawn() noexcept;
 
-    TaskFrame* frame_ = nullptr;
+    // Set by `attach`.
+    TaskFrame* frame_;
 
 private:
     friend class Executor;
     friend class detail::TaskAwaiterBase;
-    // In the executor's queue of ready or of unwinding tasks.
-    Wait* next_ = nullptr;
+    // In the executor's queue of ready or of unwinding tasks, and only there of a value.
+    Wait* next_;
 };
 
 /// The part of a coroutine frame that does not depend on its result: where it stands in the tree of tasks.

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// A server is one task and a group. The task accepts; each connection is a child of the group, which is a handler's frame
+// and one small block beside it. What a connection costs while it waits is these two and its slot in the queue: the idle
+// time-out looks at all connections now and then instead of giving each a timer, and so costs a message nothing.
+//
+// Want of descriptors. accept(2) fails with EMFILE before it looks whether anybody waits, and those who do wait would
+// go on waiting in silence. So one descriptor is held in reserve. When accepting fails for want of one, the reserve is
+// closed and accepting goes on with what that gives. From then on, whoever comes is served if the reserve can be opened
+// again, and otherwise is closed at once, at a measured pace. If not even that helps, accepting pauses, longer each
+// time, until a connection ends or the pause does.
+#include <leat/net/serve.hpp>
+
+#include <leat/runtime/task_group.hpp>
+
+#include "backend/socket.hpp"
+
+#include <algorithm>
+#include <coroutine>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+namespace {
+
+// Failures of accept in a row that are taken for single connections' own trouble and cost no pause.
+constexpr int failures_without_pause = 8;
+// Closing surplus connections: at most this many a second, so that being out of descriptors never means a busy loop.
+constexpr Duration pause_after_shedding = std::chrono::milliseconds(20);
+constexpr Duration pause_between_notices = std::chrono::seconds(1);
+// Sweeps for idle connections are at least so far apart.
+constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
+
+/// Tells a task which executor it runs on.
+class CurrentExecutor final : public Wait {
+public:
+    CurrentExecutor() noexcept = default;
+
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    Executor& await_resume() const noexcept { return executor(); }
+
+    void cancel() noexcept override {}
+    std::string describe() const override { return "nothing"; }
+};
+
+}  // namespace
+
+/// A connection of a server, beside its handler's frame.
+class Connection final : public GroupChild {
+public:
+    Connection(Server& server, TaskGroup& group, const Source& source, TimePoint now) noexcept
+        : GroupChild(group, std::source_location::current()), server_(server), watch_(source), since_(now) {}
+
+    std::uint64_t moved() const noexcept { return watch_.moved(); }
+
+    /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
+    bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept {
+        if (moved() - counted_ >= bytes) {
+            counted_ = moved();
+            since_ = now;
+        }
+        // In this order, as the latest instant has no successor.
+        if (since_ > now || now - since_ < timeout) return false;
+        since_ = TimePoint::max();
+        return true;
+    }
+
+    void shut(Half half) noexcept {
+        NativeHandle handle = watch_.native_handle();
+        if (handle == invalid_handle) return;
+        std::error_code ignored;  // Gone already, then.
+        socket::shutdown(handle, half, ignored);
+    }
+
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+
+private:
+    void dispose() noexcept override { delete this; }
+    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
+
+    Server& server_;
+    SourceWatch watch_;
+    // For the idle time-out: what it had moved when that was last found to be enough, which was no earlier than it was.
+    std::uint64_t counted_ = 0;
+    TimePoint since_;
+};
+
+class Server final : private Timer {
+public:
+    Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler, const ServeOptions& options,
+           ServeControl& control) noexcept;
+    Server(const Server&) = delete;
+    ~Server();
+
+    Task<> run(TaskGroup& group);
+    /// After the end of the group. Throws what ended accepting.
+    ServeReport finish();
+
+    void drain() noexcept;
+    /// Lets the server's task look again at what it waits for.
+    void wake() noexcept;
+    std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() : 0; }
+    ServeReport report() const noexcept;
+
+    void connection_ended(const Connection& connection, std::exception_ptr& failure, bool was_unwound) noexcept;
+
+private:
+    class Acceptance;
+    class Pause;
+
+    bool is_full() const noexcept { return group_->size() >= options_.max_connections; }
+    bool is_draining() const noexcept { return control_.draining_; }
+    bool has_idle_timeout() const noexcept { return options_.idle_timeout > Duration::zero(); }
+
+    Duration accepted(TcpStream&& stream) noexcept;
+    Duration accept_failed(const std::error_code& error) noexcept;
+    Duration next_pause() noexcept;
+    void start(TcpStream&& stream) noexcept;
+    void count_failure(std::exception_ptr failure) noexcept;
+    void notice(const char* what, const std::string& why) noexcept;
+    void arm_sweep() noexcept;
+    void expired() noexcept override;
+    template <class Visit>
+    void for_each_connection(Visit visit) const;
+
+    Executor& executor_;
+    TcpListener& listener_;
+    ConnectionHandler& handler_;
+    const ServeOptions& options_;
+    ServeControl& control_;
+    TaskGroup* group_ = nullptr;
+    // What the server's own task waits for, if anything: one of them at most.
+    Acceptance* acceptance_ = nullptr;
+    Pause* pause_ = nullptr;
+
+    // Closed: descriptors are short.
+    Source reserve_;
+    int failures_in_a_row_ = 0;
+    Duration pause_length_;
+    TimePoint next_notice_{};
+    std::error_code fatal_;
+    // Its bytes are those of connections that have ended.
+    ServeReport report_;
+};
+
+/// An accept that the server can interrupt; then it gives nothing.
+class Server::Acceptance final : public AcceptOperation {
+public:
+    explicit Acceptance(Server& server) noexcept : AcceptOperation(server.listener_.accept()), server_(server) {
+        server_.acceptance_ = this;
+    }
+    Acceptance(const Acceptance&) = delete;
+    ~Acceptance() { server_.acceptance_ = nullptr; }
+
+    void interrupt() noexcept {
+        is_interrupted_ = true;
+        cancel();
+    }
+
+    std::optional<Result<TcpStream>> await_resume() {
+        if (!has_result_) return std::nullopt;
+        return result();
+    }
+
+private:
+    void withdrawn() noexcept override {
+        if (!is_interrupted_ || environment().is_cancelled()) return AcceptOperation::withdrawn();
+        has_result_ = false;
+        resume_later();
+    }
+
+    Server& server_;
+    bool is_interrupted_ = false;
+    bool has_result_ = true;
+};
+
+/// A wait for `wake`, or for a deadline.
+class Server::Pause final : public Wait, private Timer {
+public:
+    Pause(Server& server, TimePoint deadline) noexcept : server_(server), deadline_(deadline) {}
+    Pause(const Pause&) = delete;
+
+    bool await_ready() noexcept {
+        if (is_stopped()) return false;
+        server_.pause_ = this;
+        if (deadline_ != TimePoint::max()) executor().timers().arm(*this, deadline_);
+        suspend();
+        return false;
+    }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+
+    void wake() noexcept {
+        end();
+        resume_later();
+    }
+    void cancel() noexcept override {
+        if (server_.pause_ != this) return;
+        end();
+        withdrawn();
+    }
+    std::string describe() const override { return "a pause of a server"; }
+
+private:
+    void expired() noexcept override { wake(); }
+    void end() noexcept {
+        disarm();
+        server_.pause_ = nullptr;
+    }
+
+    Server& server_;
+    TimePoint deadline_;
+};
+
+void Connection::ended(std::exception_ptr& failure, bool was_unwound) noexcept {
+    server_.connection_ended(*this, failure, was_unwound);
+}
+
+Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler, const ServeOptions& options,
+               ServeControl& control) noexcept
+    : executor_(executor), listener_(listener), handler_(handler), options_(options), control_(control),
+      reserve_(socket::open_reserve()), pause_length_(options.shortest_pause) {
+    control_.server_ = this;
+}
+
+Server::~Server() {
+    control_.last_report_ = report();
+    control_.server_ = nullptr;
+}
+
+// ---- The server's task ----
+
+Task<> Server::run(TaskGroup& group) {
+    group_ = &group;
+    while (!is_draining() && !fatal_) {
+        if (is_full()) {
+            co_await Pause(*this, TimePoint::max());
+            continue;
+        }
+        std::optional<Result<TcpStream>> result = co_await Acceptance(*this);
+        if (!result) break;
+        Duration pause{};
+        if (*result)
+            pause = accepted(std::move(**result));
+        else
+            pause = accept_failed(result->error());
+        if (pause > Duration::zero() && !is_draining()) {
+            co_await Pause(*this, saturating_add(executor_.now(), pause));
+        }
+    }
+
+    TimePoint deadline = saturating_add(executor_.now(), options_.drain_timeout);
+    while (group.size() != 0 && !control_.stopping_ && executor_.now() < deadline) {
+        co_await Pause(*this, deadline);
+    }
+    if (group.size() != 0) group.cancel();
+}
+
+ServeReport Server::finish() {
+    if (fatal_) throw std::system_error(fatal_, "accept");
+    return report();
+}
+
+/// Gives how long to pause before the next one.
+Duration Server::accepted(TcpStream&& stream) noexcept {
+    failures_in_a_row_ = 0;
+    pause_length_ = options_.shortest_pause;
+    if (!reserve_.is_open()) reserve_ = Source(socket::open_reserve());
+    if (!reserve_.is_open()) {
+        stream.close();
+        ++report_.shed;
+        return pause_after_shedding;
+    }
+    ++report_.accepted;
+    start(std::move(stream));
+    return Duration::zero();
+}
+
+Duration Server::accept_failed(const std::error_code& error) noexcept {
+    using socket::AcceptFailure;
+    AcceptFailure failure = socket::classify_accept_failure(error);
+    if (failure == AcceptFailure::fatal) {
+        // Whoever drains may close the listener as well.
+        if (!is_draining()) fatal_ = error;
+        return Duration::zero();
+    }
+    ++report_.accept_errors;
+    notice("accept", error.message());
+    if (failure == AcceptFailure::no_descriptors && reserve_.is_open()) {
+        reserve_.close();
+        return Duration::zero();
+    }
+    if (failure == AcceptFailure::passing && ++failures_in_a_row_ <= failures_without_pause) return Duration::zero();
+    return next_pause();
+}
+
+Duration Server::next_pause() noexcept {
+    Duration pause = pause_length_;
+    pause_length_ = std::min(2 * pause_length_, options_.longest_pause);
+    return pause;
+}
+
+/// Whatever goes wrong here closes that connection and no more.
+void Server::start(TcpStream&& stream) noexcept {
+    try {
+        std::error_code error = executor_.poll().bind(stream.source());
+        if (error) throw std::system_error(error, "bind a connection");
+        auto connection = std::make_unique<Connection>(*this, *group_, stream.source(), executor_.now());
+        Task<> task = handler_(std::move(stream));
+        // A drain may have begun since the system took it.
+        if (is_draining()) connection->shut(Half::read);
+        group_->adopt(*connection.release(), task.release().promise());
+    } catch (...) {
+        count_failure(std::current_exception());
+        notice("a connection was closed", "its handler could not be started");
+        return;
+    }
+    if (has_idle_timeout() && !is_armed()) arm_sweep();
+}
+
+// ---- What connections and their owner tell ----
+
+void Server::connection_ended(const Connection& connection, std::exception_ptr& failure, bool was_unwound) noexcept {
+    report_.bytes += connection.moved();
+    if (was_unwound)
+        ++report_.cancelled;
+    else if (failure != nullptr)
+        count_failure(std::exchange(failure, nullptr));
+    else
+        ++report_.finished;
+    // There is room, or a descriptor, again; or this was the last that a drain waits for.
+    wake();
+}
+
+void Server::count_failure(std::exception_ptr failure) noexcept {
+    ++report_.failed;
+    if (!options_.on_failure) return;
+    try {
+        options_.on_failure(std::move(failure));
+    } catch (...) {
+        notice("on_failure", "it threw an exception");
+    }
+}
+
+void Server::wake() noexcept {
+    if (pause_ != nullptr) pause_->wake();
+}
+
+void Server::drain() noexcept {
+    if (acceptance_ != nullptr) acceptance_->interrupt();
+    for_each_connection([](Connection& connection) { connection.shut(Half::read); });
+    wake();
+}
+
+ServeReport Server::report() const noexcept {
+    ServeReport report = report_;
+    for_each_connection([&](const Connection& connection) { report.bytes += connection.moved(); });
+    return report;
+}
+
+void Server::notice(const char* what, const std::string& why) noexcept {
+    TimePoint now = executor_.now();
+    if (now < next_notice_) return;
+    next_notice_ = saturating_add(now, pause_between_notices);
+    try {
+        executor_.notice("serve: " + std::string(what) + ": " + why);
+    } catch (const std::bad_alloc&) {
+        // There is nothing left to say it with.
+    }
+}
+
+template <class Visit>
+void Server::for_each_connection(Visit visit) const {
+    if (group_ == nullptr) return;
+    for (GroupChild* child = group_->first_child(); child != nullptr; child = child->next_sibling()) {
+        visit(static_cast<Connection&>(*child));
+    }
+}
+
+// ---- Idle connections ----
+
+void Server::arm_sweep() noexcept {
+    constexpr int sweeps_a_timeout = 4;
+    Duration interval = std::max(options_.idle_timeout / sweeps_a_timeout, shortest_sweep);
+    executor_.timers().arm(*this, saturating_add(executor_.now(), interval));
+}
+
+void Server::expired() noexcept {
+    TimePoint now = executor_.now();
+    for_each_connection([&](Connection& connection) {
+        if (!connection.becomes_idle(options_.idle_bytes, options_.idle_timeout, now)) return;
+        ++report_.idle;
+        connection.shut(Half::both);
+    });
+    if (connections() != 0) arm_sweep();
+}
+
+}  // namespace detail
+
+void ServeControl::drain() noexcept {
+    if (std::exchange(draining_, true)) return;
+    if (server_ != nullptr) server_->drain();
+}
+
+void ServeControl::stop() noexcept {
+    drain();
+    stopping_ = true;
+    if (server_ != nullptr) server_->wake();
+}
+
+std::size_t ServeControl::connections() const noexcept { return server_ != nullptr ? server_->connections() : 0; }
+
+ServeReport ServeControl::report() const noexcept { return server_ != nullptr ? server_->report() : last_report_; }
+
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler) {
+    return serve(listener, std::move(handler), ServeOptions());
+}
+
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options) {
+    ServeControl control;
+    ServeReport report = co_await serve(listener, std::move(handler), std::move(options), control);
+    co_return report;
+}
+
+Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options,
+                        ServeControl& control) {
+    Executor& executor = co_await detail::CurrentExecutor();
+    detail::Server server(executor, listener, handler, options, control);
+    auto body = [&server](TaskGroup& group) { return server.run(group); };
+    co_await task_group(body);
+    co_return server.finish();
+}
+
+}  // namespace leat

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/net/tcp_stream.hpp>
+
+#include "backend/socket.hpp"
+#include "src/checked.hpp"
+
+#include <limits>
+#include <utility>
+
+namespace leat {
+
+using detail::checked;
+namespace socket = detail::socket;
+
+void TransferOperation::throw_transfer_error() const {
+    throw_error(is_write(kind()) ? "write_all" : "read_exactly");
+}
+
+// ---- Connecting ----
+
+ConnectOperation::ConnectOperation(const Address& address, const ConnectOptions& options) noexcept
+    : IoOperation(Operation::connect(socket_, native_, socket::native_size(address))), address_(address),
+      options_(options) {
+    socket::to_native(address, native_);
+}
+
+// The record points into this object, so it is made anew; only what has not been awaited moves.
+ConnectOperation::ConnectOperation(ConnectOperation&& other) noexcept
+    : ConnectOperation(other.address_, other.options_) {}
+
+bool ConnectOperation::await_ready() noexcept {
+    if (is_stopped()) return false;
+    std::error_code error;
+    socket_ = Source(socket::open_tcp(address_.family(), error));
+    if (!error && options_.no_delay) {
+        socket::set_option(socket_.native_handle(), socket::Option::no_delay, 1, error);
+    }
+    if (!error && options_.local) socket::bind(socket_.native_handle(), *options_.local, error);
+    if (error) {
+        end_with_system_error(error.value());
+        return go_on();
+    }
+    return start();
+}
+
+TcpStream ConnectOperation::await_resume() {
+    if (has_failed()) throw std::system_error(error(), "connect to " + to_string(address_));
+    return TcpStream(std::move(socket_));
+}
+
+Result<TcpStream> ConnectOperation::result() {
+    if (has_failed()) return Unexpected<std::error_code>(error());
+    return TcpStream(std::move(socket_));
+}
+
+std::string ConnectOperation::describe() const { return "connect to " + to_string(address_); }
+
+ConnectOperation TcpStream::connect(const Address& address) { return {address, ConnectOptions()}; }
+
+ConnectOperation TcpStream::connect(const Address& address, const ConnectOptions& options) {
+    return {address, options};
+}
+
+TcpStream TcpStream::start_connect(const Address& address) {
+    std::error_code error;
+    TcpStream stream(Source(socket::open_tcp(address.family(), error)));
+    if (!error) socket::set_option(stream.native_handle(), socket::Option::no_delay, 1, error);
+    if (!error) socket::connect(stream.native_handle(), address, error);
+    if (error) throw std::system_error(error, "connect to " + to_string(address));
+    return stream;
+}
+
+TcpStream TcpStream::adopt(NativeHandle handle) {
+    checked("adopt a stream", [&](std::error_code& error) { socket::adopt(handle, false, error); });
+    return TcpStream(Source(handle));
+}
+
+// ---- Without waiting ----
+
+std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
+    return socket::try_receive(native_handle(), buffer, false, error);
+}
+
+std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
+    return checked("try_read", [&](std::error_code& error) { return try_read(buffer, error); });
+}
+
+std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
+    return socket::try_receive(native_handle(), buffer, true, error);
+}
+
+std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffer,
+                                                std::error_code& error) noexcept {
+    return socket::try_send(native_handle(), buffer, error);
+}
+
+std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffer) {
+    return checked("try_write", [&](std::error_code& error) { return try_write(buffer, error); });
+}
+
+std::error_code TcpStream::take_error() noexcept {
+    std::error_code error;
+    int pending = socket::option(native_handle(), socket::Option::pending_error, error);
+    if (error || pending == 0) return error;
+    return {pending, std::system_category()};
+}
+
+// ---- The connection ----
+
+void TcpStream::shutdown(Half half, std::error_code& error) noexcept {
+    socket::shutdown(native_handle(), half, error);
+}
+
+void TcpStream::shutdown(Half half) {
+    checked("shutdown", [&](std::error_code& error) { shutdown(half, error); });
+}
+
+Address TcpStream::local_address() const {
+    return checked("local_address", [&](std::error_code& error) {
+        return socket::local_address(native_handle(), error);
+    });
+}
+
+Address TcpStream::peer_address() const {
+    return checked("peer_address",
+                   [&](std::error_code& error) { return socket::peer_address(native_handle(), error); });
+}
+
+// ---- Options ----
+
+namespace {
+
+int get(const TcpStream& stream, socket::Option option) {
+    return checked("read a socket's option", [&](std::error_code& error) {
+        return socket::option(stream.native_handle(), option, error);
+    });
+}
+
+void set(const TcpStream& stream, socket::Option option, long long value) {
+    checked("set a socket's option", [&](std::error_code& error) {
+        if (value < 0 || value > std::numeric_limits<int>::max()) {
+            error = std::make_error_code(std::errc::invalid_argument);
+            return;
+        }
+        socket::set_option(stream.native_handle(), option, static_cast<int>(value), error);
+    });
+}
+
+}  // namespace
+
+void TcpStream::set_no_delay(bool on) { set(*this, socket::Option::no_delay, on ? 1 : 0); }
+
+bool TcpStream::no_delay() const { return get(*this, socket::Option::no_delay) != 0; }
+
+void TcpStream::set_keep_alive(const KeepAlive& settings) {
+    set(*this, socket::Option::keep_alive_idle, settings.idle.count());
+    set(*this, socket::Option::keep_alive_interval, settings.interval.count());
+    set(*this, socket::Option::keep_alive_probes, settings.probes);
+    set(*this, socket::Option::keep_alive, 1);
+}
+
+void TcpStream::disable_keep_alive() { set(*this, socket::Option::keep_alive, 0); }
+
+bool TcpStream::keep_alive() const { return get(*this, socket::Option::keep_alive) != 0; }
+
+void TcpStream::set_linger(std::optional<std::chrono::seconds> linger) {
+    checked("set_linger", [&](std::error_code& error) {
+        // Any other time would make `close` wait, and with it the whole thread.
+        if (linger && *linger != std::chrono::seconds::zero())
+            error = std::make_error_code(std::errc::invalid_argument);
+        else
+            socket::set_linger(native_handle(), linger, error);
+    });
+}
+
+std::optional<std::chrono::seconds> TcpStream::linger() const {
+    return checked("linger", [&](std::error_code& error) { return socket::linger(native_handle(), error); });
+}
+
+void TcpStream::set_receive_buffer_size(int bytes) { set(*this, socket::Option::receive_buffer_size, bytes); }
+
+int TcpStream::receive_buffer_size() const { return get(*this, socket::Option::receive_buffer_size); }
+
+void TcpStream::set_send_buffer_size(int bytes) { set(*this, socket::Option::send_buffer_size, bytes); }
+
+int TcpStream::send_buffer_size() const { return get(*this, socket::Option::send_buffer_size); }
+
+void TcpStream::set_user_timeout(std::chrono::milliseconds timeout) {
+    set(*this, socket::Option::user_timeout, timeout.count());
+}
+
+std::chrono::milliseconds TcpStream::user_timeout() const {
+    return std::chrono::milliseconds(get(*this, socket::Option::user_timeout));
+}
+
+void TcpStream::set_ttl(int hops) { set(*this, socket::Option::hops, hops); }
+
+int TcpStream::ttl() const { return get(*this, socket::Option::hops); }
+
+std::pair<TcpReader, TcpWriter> TcpStream::split() && {
+    auto stream = std::make_shared<TcpStream>(std::move(*this));
+    return {TcpReader(stream), TcpWriter(stream)};
+}
+
+}  // namespace leat
