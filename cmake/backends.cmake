@@ -14,9 +14,17 @@ function(leat_backend name)
     set(LEAT_BACKEND_SOURCES ${LEAT_BACKEND_SOURCES} ${arg_SOURCES} PARENT_SCOPE)
 endfunction()
 
-leat_backend(epoll SYSTEMS Linux SOURCES epoll.cpp posix_operations.cpp)
+leat_backend(
+    epoll
+    SYSTEMS Linux
+    SOURCES
+        close_posix.cpp
+        epoll.cpp
+        fork_guard_linux.cpp
+        readiness_posix.cpp)
 
 if(NOT LEAT_BACKENDS)
     message(FATAL_ERROR "leat has no backend for ${CMAKE_SYSTEM_NAME} yet")
 endif()
+# Several rows may share a file.
 list(REMOVE_DUPLICATES LEAT_BACKEND_SOURCES)

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "harvest.hpp"
+#include "support/posix.hpp"
+
+#include <leat/reactor/poll.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <array>
+#include <optional>
+#include <utility>
+
+namespace leat::test {
+namespace {
+
+struct Fixture {
+    Poll poll;
+    Registrator registrator = poll.registrator();
+    Link link = stream_link();
+    std::array<std::byte, 16> buffer{};
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(source, Fixture)
+
+BOOST_AUTO_TEST_CASE(default_source_is_closed) {
+    const Source none;
+
+    BOOST_TEST(!none.is_open());
+    BOOST_TEST(none.native_handle() == invalid_handle);
+}
+
+BOOST_AUTO_TEST_CASE(source_owns_its_handle_and_the_peer_sees_it_close) {
+    {
+        const Source owner(std::move(link.source));
+        BOOST_TEST(owner.is_open());
+    }
+
+    BOOST_TEST(read_text(link.peer.get()).empty());
+}
+
+BOOST_AUTO_TEST_CASE(registered_source_closes_for_the_peer_when_it_dies) {
+    {
+        Source owner(std::move(link.source));
+        registrator.add(owner, Token(1), Interest::readable);
+    }
+
+    BOOST_TEST(read_text(link.peer.get()).empty());
+    BOOST_TEST(glance(poll).status == PollStatus::timed_out);
+}
+
+BOOST_AUTO_TEST_CASE(closing_twice_is_harmless) {
+    registrator.add(link.source, Token(1), Interest::readable);
+
+    link.source.close();
+    const OwnedFd reuse(tcp_socket());
+    link.source.close();
+
+    BOOST_TEST(!link.source.is_open());
+    BOOST_TEST(link.source.native_handle() == invalid_handle);
+    BOOST_TEST(open_descriptors().contains(reuse.get()));
+}
+
+BOOST_AUTO_TEST_CASE(close_removes_the_registration) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    link.source.close();
+    std::error_code error;
+
+    registrator.remove(link.source, error);
+
+    BOOST_TEST((error == errc::not_registered));
+}
+
+BOOST_AUTO_TEST_CASE(registration_moves_with_the_source) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    Source moved(std::move(link.source));
+
+    write_text(link.peer.get(), "x");
+
+    BOOST_TEST(harvest(poll).of(Token(1)) != nullptr);
+    BOOST_TEST(!link.source.is_open());
+    registrator.modify(moved, Token(2), Interest::readable);
+    BOOST_TEST(harvest(poll).of(Token(2)) != nullptr);
+    registrator.remove(moved);
+}
+
+BOOST_AUTO_TEST_CASE(assignment_closes_what_was_held_before) {
+    Link other = stream_link();
+    registrator.add(link.source, Token(1), Interest::readable);
+    registrator.add(other.source, Token(2), Interest::readable);
+
+    link.source = std::move(other.source);
+
+    BOOST_TEST(read_text(link.peer.get()).empty());
+    write_text(other.peer.get(), "x");
+    const Harvest found = harvest(poll);
+    BOOST_TEST(found.of(Token(1)) == nullptr);
+    BOOST_TEST(found.of(Token(2)) != nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(assignment_to_itself_changes_nothing) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    Source& same = link.source;
+
+    link.source = std::move(same);
+
+    write_text(link.peer.get(), "x");
+    BOOST_TEST(harvest(poll).of(Token(1)) != nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(release_gives_the_handle_away_and_removes_the_registration) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    const int number = link.source.native_handle();
+
+    Source owner(link.source.release());
+
+    BOOST_TEST(owner.native_handle() == number);
+    BOOST_TEST(!link.source.is_open());
+    Poll other;
+    other.registrator().add(owner, Token(2), Interest::writable);
+    BOOST_TEST(glance(other).of(Token(2)) != nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(release_of_a_closed_source_gives_no_handle) {
+    link.source.close();
+
+    BOOST_TEST(link.source.release() == invalid_handle);
+}
+
+BOOST_AUTO_TEST_CASE(source_may_outlive_its_poll_and_serve_another) {
+    std::optional<Poll> first(std::in_place);
+    first->registrator().add(link.source, Token(1), Interest::writable);
+    first.reset();
+    std::error_code error;
+
+    registrator.add(link.source, Token(2), Interest::writable, Mode::persistent, error);
+
+    // It belonged to a queue that is gone: either answer must leave it usable.
+    if (error) {
+        BOOST_TEST((error == errc::already_registered));
+        Source again(link.source.release());
+        registrator.add(again, Token(2), Interest::writable);
+        link.source = std::move(again);
+    }
+    BOOST_TEST(glance(poll).of(Token(2)) != nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(source_may_be_moved_while_an_operation_waits) {
+    Operation operation = Operation::receive(link.source, buffer);
+    BOOST_TEST(!poll.submit(operation));
+
+    Source moved(std::move(link.source));
+    write_text(link.peer.get(), "x");
+
+    BOOST_TEST_REQUIRE(harvest(poll).events.size() == 1u);
+    BOOST_TEST(operation.transferred() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(operations_with_another_poll_are_refused_until_the_source_is_released) {
+    Poll other;
+    Operation first = Operation::receive(link.source, std::span<std::byte>());
+    poll.submit(first);
+    Operation second = Operation::send(link.source, bytes_of("x"));
+
+    BOOST_TEST(other.submit(second));
+    BOOST_TEST((second.error() == errc::already_registered));
+
+    Source again(link.source.release());
+    Operation third = Operation::send(again, bytes_of("x"));
+    BOOST_TEST(other.submit(third));
+    BOOST_TEST(!third.has_failed());
+}
+
+BOOST_AUTO_TEST_CASE(watch_sees_the_handle_until_the_source_is_closed) {
+    BOOST_TEST(!poll.bind(link.source));
+    const SourceWatch watch(link.source);
+    BOOST_TEST(watch.native_handle() == link.source.native_handle());
+
+    link.source.close();
+    Link next = stream_link();
+    BOOST_TEST(!poll.bind(next.source));
+
+    BOOST_TEST(watch.native_handle() == invalid_handle);
+}
+
+BOOST_AUTO_TEST_CASE(watch_sees_a_release_as_an_end) {
+    BOOST_TEST(!poll.bind(link.source));
+    const SourceWatch watch(link.source);
+
+    const OwnedFd owner(link.source.release());
+
+    BOOST_TEST(watch.native_handle() == invalid_handle);
+}
+
+BOOST_AUTO_TEST_CASE(watch_counts_the_bytes_that_operations_moved) {
+    BOOST_TEST(!poll.bind(link.source));
+    const SourceWatch watch(link.source);
+    BOOST_TEST(watch.moved() == 0u);
+
+    Operation send = Operation::send(link.source, bytes_of("hello"));
+    BOOST_TEST(poll.submit(send));
+    write_text(link.peer.get(), "hi");
+    Operation receive = Operation::receive(link.source, buffer);
+    BOOST_TEST(poll.submit(receive));
+    BOOST_TEST(watch.moved() == 7u);
+
+    link.source.close();
+    BOOST_TEST(watch.moved() == 7u);
+}
+
+BOOST_AUTO_TEST_CASE(watch_of_a_closed_source_is_not_confused_by_the_next_owner_of_its_place) {
+    BOOST_TEST(!poll.bind(link.source));
+    const SourceWatch watch(link.source);
+    link.source.close();
+
+    for (int i = 0; i < 10; ++i) {
+        Link next = stream_link();
+        BOOST_TEST(!poll.bind(next.source));
+        Operation send = Operation::send(next.source, bytes_of("x"));
+        poll.submit(send);
+        BOOST_TEST(watch.native_handle() == invalid_handle);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(default_watch_sees_nothing) {
+    const SourceWatch watch;
+
+    BOOST_TEST(watch.native_handle() == invalid_handle);
+}
+
+BOOST_AUTO_TEST_CASE(binding_twice_is_harmless_and_elsewhere_refused) {
+    Poll other;
+
+    BOOST_TEST(!poll.bind(link.source));
+    BOOST_TEST(!poll.bind(link.source));
+    BOOST_TEST((other.bind(link.source) == errc::already_registered));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: BSL-1.0
+// The end of an executor that still has tasks.
+#include <leat/runtime/callback.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/foreign.hpp>
+#include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/remote.hpp>
+#include <leat/runtime/signals.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task.hpp>
+#include <leat/runtime/task_group.hpp>
+#include <leat/runtime/timeout.hpp>
+
+#include "support/counted.hpp"
+#include "support/gate.hpp"
+#include "support/log.hpp"
+#include "support/stream_pair.hpp"
+#include "support/virtual_time.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <array>
+#include <chrono>
+#include <coroutine>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace leat;
+using namespace leat::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Starts `task`, lets it come to its wait, and destroys the executor.
+void start_and_destroy(Task<> task) {
+    Executor executor;
+    Running<void> running = executor.start(std::move(task));
+    while (executor.turn()) {}
+}
+
+class Never {
+public:
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+};
+
+class HandleTo {
+public:
+    explicit HandleTo(std::coroutine_handle<>& place) noexcept : place_(place) {}
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> handle) const noexcept { place_ = handle; }
+    void await_resume() const noexcept {}
+
+private:
+    std::coroutine_handle<>& place_;
+};
+
+}  // namespace
+
+// Else the suite's namespace might be <sys/socket.h>'s function.
+namespace runtime_suites {
+
+BOOST_AUTO_TEST_SUITE(shutdown)
+
+BOOST_AUTO_TEST_CASE(sleeping_task_is_unwound) {
+    Log log;
+    auto task = [&]() -> Task<> {
+        Guard guard(log, "task");
+        co_await sleep_for(1h);
+        log.note("resumed");
+    };
+    start_and_destroy(task());
+
+    BOOST_TEST(log.text() == "task!");
+}
+
+BOOST_AUTO_TEST_CASE(chain_of_tasks_is_unwound_innermost_first) {
+    Log log;
+    auto inner = [&]() -> Task<> {
+        Guard guard(log, "inner");
+        co_await sleep_for(1h);
+    };
+    auto outer = [&]() -> Task<> {
+        Guard guard(log, "outer");
+        co_await inner();
+    };
+    start_and_destroy(outer());
+
+    BOOST_TEST(log.text() == "inner! outer!");
+}
+
+BOOST_AUTO_TEST_CASE(task_that_waits_for_io_is_unwound_and_its_source_may_live_on) {
+    Log log;
+    StreamPair pair;
+    auto reader = [&]() -> Task<> {
+        Guard guard(log, "reader");
+        std::array<std::byte, 16> buffer;
+        co_await read_some(pair.left, buffer);
+    };
+    start_and_destroy(reader());
+
+    BOOST_TEST(log.text() == "reader!");
+    send_directly(pair.right, "still open");
+    BOOST_TEST(receive_directly(pair.left) == "still open");
+}
+
+BOOST_AUTO_TEST_CASE(source_that_the_task_owns_is_closed) {
+    StreamPair pair;
+    auto reader = [](Source source) -> Task<> { co_await readable(source); };
+    start_and_destroy(reader(std::move(pair.left)));
+
+    BOOST_CHECK_THROW(send_directly(pair.left, "x"), std::system_error);
+    BOOST_TEST(receive_directly(pair.right) == "");
+}
+
+BOOST_AUTO_TEST_CASE(group_with_all_its_children_is_unwound) {
+    Log log;
+    Gate gate;
+    StreamPair pair;
+    auto task = [&]() -> Task<> {
+        auto sleeper = [&]() -> Task<> {
+            Guard guard(log, "sleeper");
+            co_await sleep_for(1h);
+        };
+        auto waiter = [&]() -> Task<> {
+            Guard guard(log, "waiter");
+            co_await gate.pass();
+        };
+        auto reader = [&]() -> Task<> {
+            Guard guard(log, "reader");
+            co_await timeout(1h, readable(pair.left));
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(sleeper);
+            group.spawn(waiter);
+            group.spawn(reader);
+            Guard guard(log, "body");
+            co_await sleep_for(1h);
+        };
+        Guard guard(log, "task");
+        co_await task_group(body);
+    };
+    start_and_destroy(task());
+
+    for (const char* word : {"sleeper!", "waiter!", "reader!", "body!"})
+        BOOST_TEST(log.text().find(word) != std::string::npos);
+    BOOST_TEST(log.text().ends_with("task!"));
+}
+
+BOOST_AUTO_TEST_CASE(task_that_waits_for_a_callback_or_a_signal_is_unwound) {
+    Log log;
+    std::optional<Callback<int>> kept;
+    auto called = [&]() -> Task<> {
+        Guard guard(log, "called");
+        auto start = [&](Callback<int> done) { kept = done; };
+        co_await callback<int>(start);
+    };
+    auto signalled = [&]() -> Task<> {
+        Guard guard(log, "signalled");
+        Signals signals{SIGUSR1};
+        co_await signals.next();
+    };
+    start_and_destroy(called());
+    start_and_destroy(signalled());
+
+    BOOST_TEST(log.text() == "called! signalled!");
+    (*kept)(1);
+}
+
+BOOST_AUTO_TEST_CASE(task_that_never_started_is_destroyed) {
+    {
+        Executor executor;
+        auto holds = [](Counted) -> Task<> { co_await sleep_for(1h); };
+        Running<void> running = executor.start(holds(Counted()));
+    }
+
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(ready_task_ends_at_its_next_wait) {
+    Log log;
+    {
+        Executor executor;
+        Gate gate;
+        auto task = [&]() -> Task<> {
+            Guard guard(log, "task");
+            co_await gate.pass();
+            log.note("passed");
+            co_await yield();
+            log.note("went-on");
+        };
+        Running<void> running = executor.start(task());
+        while (executor.turn()) {}
+        gate.open();
+    }
+
+    // A result that has arrived wins.
+    BOOST_TEST(log.text() == "passed task!");
+}
+
+BOOST_AUTO_TEST_CASE(running_may_be_gone_before_the_executor) {
+    Log log;
+    {
+        Executor executor;
+        auto task = [&]() -> Task<> {
+            Guard guard(log, "task");
+            co_await sleep_for(1h);
+        };
+        {
+            Running<void> running = executor.start(task());
+            while (executor.turn()) {}
+        }
+        BOOST_TEST(log.text() == "");
+    }
+
+    BOOST_TEST(log.text() == "task!");
+}
+
+BOOST_AUTO_TEST_CASE(child_spawned_during_the_end_runs_to_its_first_wait_and_is_not_leaked) {
+    struct Spawner {
+        Spawner(TaskGroup& g, Log& l) noexcept : group(g), log(l) {}
+        Spawner(const Spawner&) = delete;
+        ~Spawner() {
+            group.spawn(
+                [](Log& to, Counted) -> Task<> {
+                    Guard guard(to, "late");
+                    co_await sleep_for(1h);
+                },
+                std::ref(log), Counted());
+        }
+        TaskGroup& group;
+        Log& log;
+    };
+    Log log;
+    auto task = [&]() -> Task<> {
+        auto child = [&](TaskGroup& group) -> Task<> {
+            Spawner spawner(group, log);
+            co_await sleep_for(1h);
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(child, std::ref(group));
+            co_return;
+        };
+        co_await task_group(body);
+    };
+    start_and_destroy(task());
+
+    BOOST_TEST(log.text() == "late!");
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(task_started_by_a_destructor_during_the_end_is_not_leaked) {
+    struct Starter {
+        Starter(Executor& e, Log& l) noexcept : executor(e), log(l) {}
+        Starter(const Starter&) = delete;
+        ~Starter() {
+            auto late = [](Log& to, Counted) -> Task<> {
+                Guard guard(to, "late");
+                co_await sleep_for(1h);
+            };
+            Running<void> running = executor.start(late(log, Counted()));
+        }
+        Executor& executor;
+        Log& log;
+    };
+    Log log;
+    {
+        Executor executor;
+        auto task = [&]() -> Task<> {
+            Starter starter(executor, log);
+            co_await sleep_for(1h);
+        };
+        Running<void> running = executor.start(task());
+        while (executor.turn()) {}
+    }
+
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(foreign_wait_is_waited_for) {
+    Log log;
+    std::coroutine_handle<> handle;
+    std::thread other;
+    {
+        Executor executor;
+        auto task = [&]() -> Task<> {
+            Guard guard(log, "task");
+            co_await HandleTo(handle);
+            log.note("resumed");
+            co_await yield();
+            log.note("went-on");
+        };
+        Running<void> running = executor.start(task());
+        while (executor.turn()) {}
+        other = std::thread([handle] {
+            for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+            handle.resume();
+        });
+    }
+    other.join();
+
+    BOOST_TEST(log.text() == "resumed task!");
+}
+
+BOOST_AUTO_TEST_CASE(exception_of_a_task_that_ends_with_the_executor_is_a_notice) {
+    VirtualTime outer;
+    {
+        Executor executor(outer.options());
+        Gate gate;
+        auto task = [&]() -> Task<> {
+            co_await gate.pass();
+            throw std::runtime_error("at the end");
+        };
+        {
+            Running<void> running = executor.start(task());
+            while (executor.turn()) {}
+            gate.open();
+        }
+    }
+
+    BOOST_TEST_REQUIRE(outer.notices.size() == 1u);
+    BOOST_TEST(outer.notices[0].find("at the end") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(virtual_clock_executor_ends_too) {
+    Log log;
+    {
+        VirtualTime time;
+        auto task = [&]() -> Task<> {
+            Guard guard(log, "task");
+            co_await sleep_for(1h);
+        };
+        Running<void> running = time.executor.start(task());
+        while (time.executor.turn()) {}
+    }
+
+    BOOST_TEST(log.text() == "task!");
+}
+
+BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_aborts) {
+    std::array<int, 2> ends{};
+    BOOST_TEST_REQUIRE(::pipe(ends.data()) == 0);
+    pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(ends[1], STDERR_FILENO);
+        ::signal(SIGABRT, SIG_DFL);
+        ExecutorOptions options;
+        options.shutdown_deadline = 20ms;
+        {
+            Executor executor(options);
+            auto stubborn_task = []() -> Task<> { co_await Never(); };
+            Running<void> running = executor.start(stubborn_task());
+            while (executor.turn()) {}
+        }
+        ::_exit(0);
+    }
+    ::close(ends[1]);
+    std::string text;
+    std::array<char, 4096> buffer;
+    for (ssize_t got; (got = ::read(ends[0], buffer.data(), buffer.size())) > 0;)
+        text.append(buffer.data(), static_cast<std::size_t>(got));
+    ::close(ends[0]);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+
+    BOOST_TEST_INFO(text);
+    BOOST_TEST(WIFSIGNALED(status));
+    BOOST_TEST(WTERMSIG(status) == SIGABRT);
+    BOOST_TEST(text.find("shutdown_test.cpp:") != std::string::npos);
+    BOOST_TEST(text.find("another library") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace runtime_suites

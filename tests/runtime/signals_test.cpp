@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/signals.hpp>
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task.hpp>
+#include <leat/runtime/timeout.hpp>
+
+#include "support/log.hpp"
+#include "support/sanitizer.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+using namespace leat;
+using namespace leat::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+void send_to_process(int signal) {
+    ::kill(::getpid(), signal);
+}
+
+auto handler_of(int signal) {
+    struct sigaction action {};
+    ::sigaction(signal, nullptr, &action);
+    return action.sa_handler;
+}
+
+extern "C" void leat_test_handler(int) {}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(signals)
+
+BOOST_AUTO_TEST_CASE(signal_to_the_process_wakes_the_task_that_waits) {
+    Executor executor;
+    Signals signals{SIGUSR1, SIGUSR2};
+    int seen = 0;
+    auto wait_once = [&]() -> Task<> { seen = co_await signals.next(); };
+    Running<void> running = executor.start(wait_once());
+    while (executor.turn()) {}
+
+    send_to_process(SIGUSR2);
+    executor.run();
+
+    BOOST_TEST(seen == SIGUSR2);
+}
+
+BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
+    Executor executor;
+    std::atomic<bool> is_about_to_wait = false;
+    std::thread other([&] {
+        is_about_to_wait.wait(false);
+        for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+        send_to_process(SIGUSR1);
+    });
+
+    executor.run_until([](std::atomic<bool>& about) -> Task<> {
+        Signals signals{SIGUSR1};
+        about = true;
+        about.notify_one();
+        int signal = co_await signals.next();
+        BOOST_TEST(signal == SIGUSR1);
+    }(is_about_to_wait));
+
+    other.join();
+}
+
+BOOST_AUTO_TEST_CASE(signal_to_another_thread_is_seen_too) {
+    std::atomic<bool> may_end = false;
+    std::thread other([&] { may_end.wait(false); });
+    leat::run([](pthread_t thread) -> Task<> {
+        Signals signals{SIGUSR1};
+        ::pthread_kill(thread, SIGUSR1);
+        int signal = co_await signals.next();
+        BOOST_TEST(signal == SIGUSR1);
+    }(other.native_handle()));
+    may_end = true;
+    may_end.notify_one();
+
+    other.join();
+}
+
+BOOST_AUTO_TEST_CASE(signals_that_come_before_the_wait_are_kept_one_of_a_kind) {
+    leat::run([]() -> Task<> {
+        Signals signals{SIGUSR1, SIGUSR2};
+        for (int i = 0; i < 100; ++i) ::raise(SIGUSR2);
+        for (int i = 0; i < 100; ++i) ::raise(SIGUSR1);
+
+        int first = co_await signals.next();
+        int second = co_await signals.next();
+        std::optional<int> third = co_await try_timeout(2ms, signals.next());
+
+        BOOST_TEST(first + second == SIGUSR1 + SIGUSR2);
+        BOOST_TEST(first != second);
+        BOOST_TEST(!third.has_value());
+    }());
+}
+
+BOOST_AUTO_TEST_CASE(signal_after_one_that_was_taken_is_seen_again) {
+    leat::run([]() -> Task<> {
+        Signals signals{SIGUSR1};
+        for (int i = 0; i < 10; ++i) {
+            ::raise(SIGUSR1);
+            int signal = co_await signals.next();
+            BOOST_TEST(signal == SIGUSR1);
+        }
+    }());
+}
+
+BOOST_AUTO_TEST_CASE(each_of_two_watchers_sees_the_signal) {
+    leat::run([]() -> Task<> {
+        Signals one{SIGUSR1, SIGUSR2};
+        Signals two{SIGUSR1};
+        ::raise(SIGUSR1);
+        int first = co_await one.next();
+        int second = co_await two.next();
+        ::raise(SIGUSR2);
+        std::optional<int> not_wanted = co_await try_timeout(2ms, two.next());
+        int wanted = co_await one.next();
+
+        BOOST_TEST(first == SIGUSR1);
+        BOOST_TEST(second == SIGUSR1);
+        BOOST_TEST(!not_wanted.has_value());
+        BOOST_TEST(wanted == SIGUSR2);
+    }());
+}
+
+BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_the_signal) {
+    std::atomic<int> ready = 0;
+    int there = 0;
+    auto wait_for_one = [](std::atomic<int>& count, int& seen) -> Task<> {
+        Signals signals{SIGUSR1};
+        ++count;
+        count.notify_all();
+        seen = co_await signals.next();
+    };
+    std::thread other([&] { leat::run(wait_for_one(ready, there)); });
+    std::thread sender([&] {
+        for (int seen = ready; seen != 2; seen = ready) ready.wait(seen);
+        send_to_process(SIGUSR1);
+    });
+    int here = 0;
+    leat::run(wait_for_one(ready, here));
+
+    other.join();
+    sender.join();
+    BOOST_TEST(here == SIGUSR1);
+    BOOST_TEST(there == SIGUSR1);
+}
+
+BOOST_AUTO_TEST_CASE(no_handler_is_set_unless_asked_and_the_former_one_comes_back) {
+    leat::run([]() -> Task<> { co_return; }());
+    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
+    ::signal(SIGUSR1, leat_test_handler);
+    {
+        Signals outer{SIGUSR1};
+        {
+            Signals inner{SIGUSR1, SIGUSR2};
+            BOOST_TEST((handler_of(SIGUSR1) != leat_test_handler));
+            BOOST_TEST((handler_of(SIGUSR2) != SIG_DFL));
+        }
+        BOOST_TEST((handler_of(SIGUSR1) != leat_test_handler));
+        BOOST_TEST((handler_of(SIGUSR2) == SIG_DFL));
+    }
+
+    BOOST_TEST((handler_of(SIGUSR1) == leat_test_handler));
+    ::signal(SIGUSR1, SIG_DFL);
+}
+
+BOOST_AUTO_TEST_CASE(ignored_signal_is_ignored_again_afterwards) {
+    ::signal(SIGUSR2, SIG_IGN);
+    leat::run([]() -> Task<> {
+        Signals signals{SIGUSR2};
+        ::raise(SIGUSR2);
+        int signal = co_await signals.next();
+        BOOST_TEST(signal == SIGUSR2);
+    }());
+
+    BOOST_TEST((handler_of(SIGUSR2) == SIG_IGN));
+    ::signal(SIGUSR2, SIG_DFL);
+}
+
+BOOST_AUTO_TEST_CASE(signal_that_cannot_be_handled_is_an_error_that_names_it_and_changes_nothing) {
+    std::string message;
+    try {
+        Signals signals{SIGUSR1, SIGKILL};
+    } catch (const std::system_error& error) {
+        message = error.what();
+    }
+
+    BOOST_TEST_INFO(message);
+    BOOST_TEST((message.find("9") != std::string::npos || message.find("SIGKILL") != std::string::npos));
+    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
+    BOOST_CHECK_THROW(Signals({-1}), std::system_error);
+    BOOST_CHECK_THROW(Signals({10'000}), std::system_error);
+}
+
+BOOST_AUTO_TEST_CASE(second_task_that_waits_is_refused_as_busy) {
+    Executor executor;
+    Signals signals{SIGUSR1};
+    auto wait_once = [&]() -> Task<> { co_await signals.next(); };
+    Running<void> first = executor.start(wait_once());
+    std::error_code code;
+    executor.run_until([](Signals& s, std::error_code& error) -> Task<> {
+        co_await yield();
+        Result<int> second = co_await as_result(s.next());
+        if (!second) error = second.error();
+    }(signals, code));
+
+    BOOST_TEST(code == errc::busy);
+    BOOST_TEST(!first.has_ended());
+    ::raise(SIGUSR1);
+    executor.run();
+    BOOST_TEST(first.has_ended());
+}
+
+BOOST_AUTO_TEST_CASE(cancelled_wait_leaves_the_signal_for_the_next) {
+    leat::run([]() -> Task<> {
+        Signals signals{SIGUSR1};
+        std::optional<int> none = co_await try_timeout(1ms, signals.next());
+        BOOST_TEST(!none.has_value());
+
+        std::optional<int> seen;
+        auto body = [&](CancelScope& scope) -> Task<> {
+            ::raise(SIGUSR1);
+            scope.cancel();
+            seen = co_await signals.next();
+        };
+        co_await cancel_scope(body);
+        if (!seen) seen = co_await signals.next();
+        BOOST_TEST((seen == SIGUSR1));
+    }());
+}
+
+BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
+    Executor executor;
+    Signals signals{SIGUSR1};
+    int taken = 0;
+    auto wait_once = [&]() -> Task<> {
+        co_await signals.next();
+        ++taken;
+    };
+    for (int turns = 0; turns < 4; ++turns) {
+        Running<void> first = executor.start(wait_once());
+        while (executor.turn()) {}
+        ::raise(SIGUSR1);
+        for (int i = 0; i < turns; ++i) executor.turn(1);
+        first.cancel();
+        executor.run();
+        Running<void> second = executor.start(wait_once());
+        for (int i = 0; i < 10; ++i) executor.turn();
+        second.cancel();
+        executor.run();
+        BOOST_TEST(taken == turns + 1);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
+    constexpr int flood = is_sanitized ? 2'000 : 20'000;
+    std::atomic<bool> may_begin = false;
+    std::thread other([&] {
+        may_begin.wait(false);
+        for (int i = 0; i < flood; ++i) send_to_process(SIGUSR1);
+        send_to_process(SIGUSR2);
+    });
+    leat::run([](std::atomic<bool>& begin) -> Task<> {
+        Signals signals{SIGUSR1, SIGUSR2};
+        begin = true;
+        begin.notify_one();
+        int seen = 0;
+        for (int signal = 0; signal != SIGUSR2;) {
+            signal = co_await signals.next();
+            ++seen;
+        }
+        BOOST_TEST(seen >= 2);
+        // What was sent before the last one may still be there, once.
+        co_await try_timeout(1ms, signals.next());
+    }(may_begin));
+
+    other.join();
+}
+
+BOOST_AUTO_TEST_CASE(signals_can_be_watched_again_and_again_without_leaking_descriptors) {
+    for (int i = 0; i < 3000; ++i) Signals signals{SIGUSR1, SIGUSR2};
+
+    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task.hpp>
+#include <leat/runtime/task_group.hpp>
+
+#include "support/log.hpp"
+#include "support/sanitizer.hpp"
+#include "support/virtual_time.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+using namespace leat;
+using namespace leat::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+Task<> sleep_then_note(Duration duration, Log& log, std::string word) {
+    co_await sleep_for(duration);
+    log.note(word);
+}
+
+Task<> sleep_until_then_note(TimePoint deadline, Log& log, std::string word) {
+    co_await sleep_until(deadline);
+    log.note(word);
+}
+
+}  // namespace
+
+// Else the suite's namespace would be <unistd.h>'s function.
+namespace runtime_suites {
+
+BOOST_AUTO_TEST_SUITE(sleep)
+
+BOOST_FIXTURE_TEST_CASE(sleepers_wake_by_deadline_and_then_in_the_order_of_their_start, VirtualTime) {
+    Log log;
+    Running<void> c = executor.start(sleep_then_note(3s, log, "c"));
+    Running<void> a = executor.start(sleep_then_note(1s, log, "a"));
+    Running<void> b1 = executor.start(sleep_then_note(2s, log, "b1"));
+    Running<void> b2 = executor.start(sleep_then_note(2s, log, "b2"));
+
+    executor.run();
+
+    BOOST_TEST(log.text() == "a b1 b2 c");
+    BOOST_TEST((elapsed() == Duration(3s)));
+}
+
+BOOST_FIXTURE_TEST_CASE(duration_counts_from_the_await_not_from_the_call, VirtualTime) {
+    run([&]() -> Task<> {
+        SleepOperation operation = sleep_for(1s);
+        co_await sleep_for(10s);
+        co_await std::move(operation);
+    });
+
+    BOOST_TEST((elapsed() == Duration(11s)));
+}
+
+BOOST_FIXTURE_TEST_CASE(sleep_until_ends_at_the_instant, VirtualTime) {
+    run([&]() -> Task<> {
+        TimePoint deadline = executor.now() + 5s;
+        co_await sleep_for(2s);
+        co_await sleep_until(deadline);
+        BOOST_TEST((executor.now() == deadline));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(zero_and_negative_durations_give_way_once, VirtualTime) {
+    Log log;
+    auto sleeper = [&](Duration duration) -> Task<> {
+        log.note("before");
+        co_await sleep_for(duration);
+        log.note("after");
+    };
+    auto other = [&]() -> Task<> {
+        log.note("other");
+        co_return;
+    };
+    for (Duration duration : {Duration::zero(), Duration(-1s), Duration::min()}) {
+        Running<void> first = executor.start(sleeper(duration));
+        Running<void> second = executor.start(other());
+        executor.run();
+    }
+
+    BOOST_TEST(log.text() == "before other after before other after before other after");
+    BOOST_TEST((elapsed() == Duration::zero()));
+}
+
+BOOST_FIXTURE_TEST_CASE(instant_in_the_past_is_no_wait, VirtualTime) {
+    Log log;
+    Running<void> past = executor.start(sleep_until_then_note(executor.now() - 1s, log, "past"));
+    Running<void> epoch = executor.start(sleep_until_then_note(TimePoint(), log, "epoch"));
+    Running<void> least = executor.start(sleep_until_then_note(TimePoint::min(), log, "least"));
+
+    executor.run();
+
+    BOOST_TEST((elapsed() == Duration::zero()));
+    BOOST_TEST(log.text().size() == std::string("past epoch least").size());
+}
+
+BOOST_FIXTURE_TEST_CASE(longest_duration_never_ends, VirtualTime) {
+    Log log;
+    Running<void> longest = executor.start(sleep_then_note(Duration::max(), log, "ended"));
+    Running<void> last = executor.start(sleep_until_then_note(TimePoint::max(), log, "ended"));
+    auto years = []() -> Task<> { co_await sleep_for(24h * 365 * 100); };
+
+    executor.run_until(years());
+
+    BOOST_TEST(!longest.has_ended());
+    BOOST_TEST(!last.has_ended());
+    longest.cancel();
+    last.cancel();
+    executor.run();
+    BOOST_TEST(log.text() == "");
+}
+
+BOOST_FIXTURE_TEST_CASE(shortest_duration_is_not_lost, VirtualTime) {
+    run([]() -> Task<> { co_await sleep_for(1ns); });
+
+    BOOST_TEST((elapsed() == Duration(1ns)));
+}
+
+BOOST_FIXTURE_TEST_CASE(sleep_gives_a_result_without_an_error, VirtualTime) {
+    run([]() -> Task<> {
+        Result<void> slept = co_await as_result(sleep_for(1s));
+        Result<void> yielded = co_await as_result(yield());
+
+        BOOST_TEST(slept.has_value());
+        BOOST_TEST(yielded.has_value());
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(cancelled_sleep_ends_at_once, VirtualTime) {
+    Log log;
+    run([&]() -> Task<> {
+        auto body = [&](CancelScope& scope) -> Task<> {
+            auto inner = [&](TaskGroup& group) -> Task<> {
+                group.spawn(sleep_then_note, Duration(1h), std::ref(log), "slept");
+                co_await yield();
+                co_await yield();
+                scope.cancel();
+            };
+            co_await task_group(inner);
+        };
+        co_await cancel_scope(body);
+    });
+
+    BOOST_TEST((elapsed() == Duration::zero()));
+    BOOST_TEST(log.text() == "");
+}
+
+BOOST_FIXTURE_TEST_CASE(sleep_that_has_ended_in_the_same_tick_wins_over_a_cancellation, VirtualTime) {
+    Log log;
+    run([&]() -> Task<> {
+        auto body = [&](CancelScope& scope) -> Task<> {
+            auto canceller = [](CancelScope& s) -> Task<> {
+                co_await sleep_for(1s);
+                s.cancel();
+            };
+            Running<void> running = executor.start(canceller(scope));
+            co_await yield();
+            co_await sleep_for(1s);
+            log.note("slept");
+            co_await yield();
+            log.note("went on");
+        };
+        bool finished = co_await cancel_scope(body);
+        BOOST_TEST(!finished);
+    });
+
+    BOOST_TEST(log.text() == "slept");
+}
+
+BOOST_FIXTURE_TEST_CASE(many_sleepers_of_one_instant_wake_in_order, VirtualTime) {
+    constexpr int count = is_sanitized ? 10'000 : 100'000;
+    int next = 0;
+    run([&]() -> Task<> {
+        auto sleeper = [&](int number) -> Task<> {
+            co_await sleep_for(1s);
+            if (number == next) ++next;
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (int i = 0; i < count; ++i) group.spawn(sleeper, i);
+            co_return;
+        };
+        co_await task_group(body);
+    });
+
+    BOOST_TEST(next == count);
+    BOOST_TEST((elapsed() == Duration(1s)));
+}
+
+BOOST_FIXTURE_TEST_CASE(waking_sleepers_do_not_starve_another_task, VirtualTime) {
+    int awake = 0;
+    int awake_when_other_ran = -1;
+    run([&]() -> Task<> {
+        auto sleeper = [&]() -> Task<> {
+            co_await sleep_for(1s);
+            ++awake;
+        };
+        auto other = [&]() -> Task<> {
+            co_await sleep_for(1s);
+            co_await yield();
+            awake_when_other_ran = awake;
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(other);
+            for (int i = 0; i < 1000; ++i) group.spawn(sleeper);
+            co_return;
+        };
+        co_await task_group(body);
+    });
+
+    BOOST_TEST(awake_when_other_ran <= 1000);
+    BOOST_TEST(awake == 1000);
+}
+
+BOOST_AUTO_TEST_CASE(sleep_is_never_early_by_the_real_clock) {
+    int early = 0;
+    run([&]() -> Task<> {
+        for (int i = 0; i < 200; ++i) {
+            Duration duration = 200us + 14us * i;
+            auto before = std::chrono::steady_clock::now();
+            co_await sleep_for(duration);
+            if (std::chrono::steady_clock::now() - before < duration) ++early;
+        }
+    }());
+
+    BOOST_TEST(early == 0);
+}
+
+BOOST_AUTO_TEST_CASE(sleep_that_begins_after_a_stall_is_not_early) {
+    run([]() -> Task<> {
+        co_await yield();
+        auto stalled_since = std::chrono::steady_clock::now();
+        while (std::chrono::steady_clock::now() - stalled_since < 20ms) {}
+
+        auto before = std::chrono::steady_clock::now();
+        co_await sleep_for(3ms);
+        BOOST_TEST((std::chrono::steady_clock::now() - before >= 3ms));
+    }());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace runtime_suites
