@@ -114,18 +114,20 @@ public:
     }
 
     bool start(Operation& operation, Slot& slot) noexcept override {
-        bool is_write = OperationAccess::is_write(operation);
-        Operation*& waiting = is_write ? slot.writer : slot.reader;
-        if (waiting != nullptr) [[unlikely]]
-            return refuse(operation);
-        std::uint8_t ready = is_write ? Slot::writable : Slot::readable;
-        // In the steady state a read only parks: the last one was short, and the kernel knows of the source.
-        if ((slot.bits & (ready | Slot::registered)) == Slot::registered && !must_try(operation)) {
-            waiting = &operation;
-            completions_.park(operation);
-            return false;
+        // The two that every message needs go straight: a read which knows that it must wait, since the last one was short
+        // and the kernel knows of the source; and a write that nothing stands in the way of.
+        if (operation.kind() == Operation::Kind::receive) {
+            if (slot.reader == nullptr && (slot.bits & (Slot::readable | Slot::registered)) == Slot::registered &&
+                OperationAccess::size(operation) != 0) [[likely]] {
+                slot.reader = &operation;
+                completions_.park(operation);
+                return false;
+            }
+        } else if (operation.kind() == Operation::Kind::send_all) {
+            if (slot.writer == nullptr && (slot.bits & Slot::writable) != 0) [[likely]]
+                return send_now(operation, slot);
         }
-        return try_first(operation, slot, waiting);
+        return start_any(operation, slot);
     }
 
     bool cancel(Operation& operation, Slot& slot) noexcept override {
@@ -200,7 +202,7 @@ private:
             if ((events & any_end) != 0) [[unlikely]]
                 slot.bits |= Slot::read_closed;
             if (slot.reader != nullptr) [[likely]]
-                tried(slot.reader, slot, attempt_read(*slot.reader, slot));
+                tried(slot.reader, slot, attempt_parked_read(*slot.reader, slot));
         }
         if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
             slot.bits |= Slot::writable;
@@ -221,17 +223,29 @@ private:
         completions_.push(operation);
     }
 
-    [[gnu::noinline]] bool try_first(Operation& operation, Slot& slot, Operation*& waiting) noexcept {
-        Attempt outcome = attempt_first(operation, slot);
-        if (outcome == Attempt::ended) [[likely]] {
-            OperationAccess::state(operation) = OperationAccess::State::ended;
-            return true;
-        }
-        return park(operation, slot, waiting, outcome);
+    // Apart, so that the read above saves no registers for a call that it does not make.
+    [[gnu::noinline]] bool send_now(Operation& operation, Slot& slot) noexcept {
+        return settle(operation, slot, slot.writer, attempt_send_all(operation, slot));
     }
 
-    [[gnu::noinline, gnu::cold]] static bool refuse(Operation& operation) noexcept {
-        OperationAccess::end(operation, errc::busy);
+    [[gnu::noinline]] bool start_any(Operation& operation, Slot& slot) noexcept {
+        bool is_write = OperationAccess::is_write(operation);
+        Operation*& waiting = is_write ? slot.writer : slot.reader;
+        if (waiting != nullptr) {
+            OperationAccess::end(operation, errc::busy);
+            return true;
+        }
+        Attempt outcome = Attempt::partial;
+        if ((slot.bits & (is_write ? Slot::writable : Slot::readable)) != 0 || must_try(operation))
+            outcome = attempt(operation, slot);
+        return settle(operation, slot, waiting, outcome);
+    }
+
+    [[gnu::always_inline]] bool settle(Operation& operation, Slot& slot, Operation*& waiting,
+                                       Attempt outcome) noexcept {
+        if (outcome != Attempt::ended) [[unlikely]]
+            return park(operation, slot, waiting, outcome);
+        OperationAccess::state(operation) = OperationAccess::State::ended;
         return true;
     }
 

@@ -3,8 +3,6 @@
 
 #include "src/slot.hpp"
 
-#include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -41,31 +39,11 @@ bool holds_nothing(Operation& operation) noexcept;
 /// The largest transfer of one call (read(2), NOTES); more would be cut by the kernel anyhow.
 inline constexpr std::size_t largest_transfer = 0x7ffff000;
 
-/// Calls again what a signal has interrupted; after a thousand times in a row the error is believed, so that nothing that
-/// always says EINTR can spin us for ever.
-template <class Call>
-[[gnu::noinline, gnu::cold]] ssize_t again_after_interruption(Call call) noexcept {
-    ssize_t result = -1;
-    for (int left = 1000; result < 0 && errno == EINTR && left != 0; --left) result = call();
-    return result;
-}
-template <class Call>
-inline ssize_t without_interruption(Call call) noexcept {
-    ssize_t result = call();
-    if (result >= 0) [[likely]]
-        return result;
-    return again_after_interruption(call);
-}
+/// Of a first call that failed: tries again if a signal has interrupted it, else as `attempt` would answer.
+Attempt failed(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept;
 
-/// Of a call that failed: the operation's error, or that it would have blocked.
-[[gnu::noinline, gnu::cold]] inline Attempt failed(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        slot.bits = static_cast<std::uint8_t>(slot.bits & ~ready_bit);
-        return Attempt::refused;
-    }
-    OperationAccess::error(operation) = errno;
-    return Attempt::ended;
-}
+/// Goes on with the rest of a `send_all` of which `sent` bytes have gone.
+Attempt sent_a_part(Operation& operation, Slot& slot, std::size_t sent) noexcept;
 
 /// Of a call that moved `bytes` of the `asked` ones.
 inline void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::uint8_t ready_bit,
@@ -74,12 +52,12 @@ inline void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::ui
     if (bytes < asked && (slot.bits & closed_bit) == 0) slot.bits = static_cast<std::uint8_t>(slot.bits & ~ready_bit);
 }
 
-[[gnu::always_inline]] inline Attempt attempt_receive(Operation& operation, Slot& slot) noexcept {
-    std::size_t size = std::min(OperationAccess::size(operation), largest_transfer);
-    if (size == 0) [[unlikely]]
-        return Attempt::ended;
-    ssize_t received =
-        without_interruption([&] { return ::recv(slot.handle, OperationAccess::data(operation), size, 0); });
+/// `attempt` for a parked read, which is most often a plain receive: that is compiled into the backend's loop.
+[[gnu::always_inline]] inline Attempt attempt_parked_read(Operation& operation, Slot& slot) noexcept {
+    std::size_t size = OperationAccess::size(operation);
+    if (operation.kind() != Operation::Kind::receive || size - 1 >= largest_transfer) [[unlikely]]
+        return attempt(operation, slot);
+    ssize_t received = ::recv(slot.handle, OperationAccess::data(operation), size, 0);
     if (received < 0) [[unlikely]]
         return failed(operation, slot, Slot::readable);
     OperationAccess::value(operation) = static_cast<std::size_t>(received);
@@ -87,39 +65,19 @@ inline void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::ui
     return Attempt::ended;
 }
 
+/// `attempt` for a whole buffer to send, which most often goes in one call.
 [[gnu::always_inline]] inline Attempt attempt_send_all(Operation& operation, Slot& slot) noexcept {
-    for (;;) {
-        std::size_t left = OperationAccess::size(operation);
-        if (left == 0) [[unlikely]]
-            return Attempt::ended;
-        std::size_t size = std::min(left, largest_transfer);
-        ssize_t sent = without_interruption(
-            [&] { return ::send(slot.handle, OperationAccess::data(operation), size, MSG_NOSIGNAL); });
-        if (sent < 0) [[unlikely]]
-            return failed(operation, slot, Slot::writable);
-        std::size_t bytes = static_cast<std::size_t>(sent);
-        OperationAccess::value(operation) += bytes;
-        note_moved(slot, bytes, size, Slot::writable, Slot::write_closed);
-        if (bytes == left) [[likely]]
-            return Attempt::ended;
-        OperationAccess::data(operation) = static_cast<std::byte*>(OperationAccess::data(operation)) + bytes;
-        OperationAccess::size(operation) = left - bytes;
-        if ((slot.bits & Slot::writable) == 0) return Attempt::partial;
-    }
-}
-
-/// For a parked read, which is most often this kind.
-[[gnu::always_inline]] inline Attempt attempt_read(Operation& operation, Slot& slot) noexcept {
-    if (operation.kind() == Operation::Kind::receive) [[likely]]
-        return attempt_receive(operation, slot);
-    return attempt(operation, slot);
-}
-
-/// For what is submitted and ends at once, which is most often this kind.
-[[gnu::always_inline]] inline Attempt attempt_first(Operation& operation, Slot& slot) noexcept {
-    if (operation.kind() == Operation::Kind::send_all) [[likely]]
-        return attempt_send_all(operation, slot);
-    return attempt(operation, slot);
+    std::size_t size = OperationAccess::size(operation);
+    if (size - 1 >= largest_transfer) [[unlikely]]
+        return attempt(operation, slot);
+    ssize_t sent = ::send(slot.handle, OperationAccess::data(operation), size, MSG_NOSIGNAL);
+    if (sent < 0) [[unlikely]]
+        return failed(operation, slot, Slot::writable);
+    if (static_cast<std::size_t>(sent) != size) [[unlikely]]
+        return sent_a_part(operation, slot, static_cast<std::size_t>(sent));
+    OperationAccess::value(operation) += size;
+    slot.moved += size;
+    return Attempt::ended;
 }
 
 }  // namespace leat::detail

@@ -4,6 +4,8 @@
 #include <leat/reactor/operation.hpp>
 
 #include <algorithm>
+#include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <ctime>
@@ -30,18 +32,45 @@ void clear(Slot& slot, std::uint8_t bit) noexcept {
     slot.bits = static_cast<std::uint8_t>(slot.bits & ~bit);
 }
 
+/// Calls again what a signal has interrupted; after a thousand times in a row the error is believed, so that nothing that
+/// always says EINTR can spin us for ever.
+template <class Call>
+ssize_t without_interruption(Call call) noexcept {
+    ssize_t result = call();
+    for (int left = 1000; result < 0 && errno == EINTR && left != 0; --left) result = call();
+    return result;
+}
+
+/// Of a call that failed and was tried often enough.
+Attempt failed_for_good(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        clear(slot, ready_bit);
+        return Attempt::refused;
+    }
+    Access::error(operation) = errno;
+    return Attempt::ended;
+}
+
 Attempt finish_read(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
-    if (moved < 0) return failed(operation, slot, Slot::readable);
+    if (moved < 0) return failed_for_good(operation, slot, Slot::readable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::readable, Slot::read_closed);
     return Attempt::ended;
 }
 
 Attempt finish_write(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
-    if (moved < 0) return failed(operation, slot, Slot::writable);
+    if (moved < 0) return failed_for_good(operation, slot, Slot::writable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::writable, Slot::write_closed);
     return Attempt::ended;
+}
+
+Attempt receive(Operation& operation, Slot& slot) noexcept {
+    std::size_t size = std::min(Access::size(operation), largest_transfer);
+    if (size == 0) return Attempt::ended;
+    ssize_t received =
+        without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, 0); });
+    return finish_read(operation, slot, received, size);
 }
 
 Attempt receive_all(Operation& operation, Slot& slot) noexcept {
@@ -51,7 +80,7 @@ Attempt receive_all(Operation& operation, Slot& slot) noexcept {
         std::size_t size = std::min(left, largest_transfer);
         ssize_t received =
             without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, 0); });
-        if (received < 0) return failed(operation, slot, Slot::readable);
+        if (received < 0) return failed_for_good(operation, slot, Slot::readable);
         if (received == 0) {
             Access::error(operation) = -static_cast<std::int32_t>(errc::unexpected_end);
             return Attempt::ended;
@@ -70,7 +99,7 @@ Attempt peek(Operation& operation, Slot& slot) noexcept {
     if (size == 0) return Attempt::ended;
     ssize_t seen =
         without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, MSG_PEEK); });
-    if (seen < 0) return failed(operation, slot, Slot::readable);
+    if (seen < 0) return failed_for_good(operation, slot, Slot::readable);
     // Nothing was taken, so however little it was, it is still there for the next call.
     Access::value(operation) = static_cast<std::size_t>(seen);
     return Attempt::ended;
@@ -82,6 +111,23 @@ Attempt send(Operation& operation, Slot& slot) noexcept {
     ssize_t sent =
         without_interruption([&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
     return finish_write(operation, slot, sent, size);
+}
+
+Attempt send_all(Operation& operation, Slot& slot) noexcept {
+    for (;;) {
+        std::size_t left = Access::size(operation);
+        if (left == 0) return Attempt::ended;
+        std::size_t size = std::min(left, largest_transfer);
+        ssize_t sent = without_interruption(
+            [&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
+        if (sent < 0) return failed_for_good(operation, slot, Slot::writable);
+        std::size_t bytes = static_cast<std::size_t>(sent);
+        Access::value(operation) += bytes;
+        Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
+        Access::size(operation) = left - bytes;
+        note_moved(slot, bytes, size, Slot::writable, Slot::write_closed);
+        if (bytes < left && (slot.bits & Slot::writable) == 0) return Attempt::partial;
+    }
 }
 
 /// The buffers that one call may take, and how much they hold.
@@ -144,7 +190,7 @@ Attempt send_vector_all(Operation& operation, Slot& slot) noexcept {
         if (vector.count == 0) return Attempt::ended;
         msghdr message = vector.message();
         ssize_t sent = without_interruption([&] { return ::sendmsg(slot.handle, &message, MSG_NOSIGNAL); });
-        if (sent < 0) return failed(operation, slot, Slot::writable);
+        if (sent < 0) return failed_for_good(operation, slot, Slot::writable);
         std::size_t bytes = static_cast<std::size_t>(sent);
         Access::value(operation) += bytes;
         advance(operation, bytes);
@@ -209,7 +255,7 @@ Attempt accept(Operation& operation, Slot& slot) noexcept {
         if (fd < 0 && errno == ECONNABORTED) errno = EINTR;
         return fd;
     });
-    if (accepted < 0) return failed(operation, slot, Slot::readable);
+    if (accepted < 0) return failed_for_good(operation, slot, Slot::readable);
     Access::value(operation) = static_cast<std::size_t>(accepted);
     return Attempt::ended;
 }
@@ -268,7 +314,7 @@ Attempt attempt(Operation& operation, Slot& slot) noexcept {
     using Kind = Operation::Kind;
     switch (operation.kind()) {
         case Kind::accept: return accept(operation, slot);
-        case Kind::receive: return attempt_receive(operation, slot);
+        case Kind::receive: return receive(operation, slot);
         case Kind::receive_all: return receive_all(operation, slot);
         case Kind::receive_vector: return receive_vector(operation, slot);
         case Kind::peek: return peek(operation, slot);
@@ -276,7 +322,7 @@ Attempt attempt(Operation& operation, Slot& slot) noexcept {
         case Kind::wait_readable: return wait_for(slot, POLLIN | POLLRDHUP, Slot::readable);
         case Kind::connect: return connect(operation, slot);
         case Kind::send: return send(operation, slot);
-        case Kind::send_all: return attempt_send_all(operation, slot);
+        case Kind::send_all: return send_all(operation, slot);
         case Kind::send_vector: return send_vector(operation, slot);
         case Kind::send_vector_all: return send_vector_all(operation, slot);
         case Kind::write: return write_file(operation, slot);
@@ -289,6 +335,21 @@ Attempt attempt(Operation& operation, Slot& slot) noexcept {
 bool holds_nothing(Operation& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
     return std::all_of(buffers, buffers + Access::size(operation), [](const iovec& each) { return each.iov_len == 0; });
+}
+
+Attempt failed(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
+    if (errno == EINTR) return attempt(operation, slot);
+    return failed_for_good(operation, slot, ready_bit);
+}
+
+Attempt sent_a_part(Operation& operation, Slot& slot, std::size_t sent) noexcept {
+    std::size_t size = Access::size(operation);
+    Access::value(operation) += sent;
+    Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + sent;
+    Access::size(operation) = size - sent;
+    note_moved(slot, sent, size, Slot::writable, Slot::write_closed);
+    if ((slot.bits & Slot::writable) == 0) return Attempt::partial;
+    return attempt(operation, slot);
 }
 
 bool is_ready_now(const Operation& operation, const Slot& slot) noexcept {
