@@ -251,7 +251,8 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
     }
 }
 
-NativeHandle open_reserve() noexcept { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+// Not /dev/null: a root folder of its own need not have one, and then nobody would be let in.
+NativeHandle open_reserve() noexcept { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }
 
 AcceptFailure classify_accept_failure(const std::error_code& error) noexcept {
     if (error.category() != std::system_category()) return AcceptFailure::fatal;

@@ -196,8 +196,10 @@ private:
 
     /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
     [[gnu::always_inline]] void advance(Slot& slot, std::uint32_t events) noexcept {
-        constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
-        if ((events & (EPOLLIN | EPOLLPRI | any_end)) != 0) {
+        // A read stops at the mark of urgent data: however short it was, from then on it does not prove that nothing is
+        // left, as at an end.
+        constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
+        if ((events & (EPOLLIN | any_end)) != 0) {
             slot.bits |= Slot::readable;
             if ((events & any_end) != 0) [[unlikely]]
                 slot.bits |= Slot::read_closed;

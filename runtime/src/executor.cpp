@@ -32,6 +32,7 @@ constinit thread_local bool is_unwinding = false;
 constexpr std::size_t resumes_between_looks = 256;
 constexpr std::size_t resumes_between_clock_reads = 32;
 constexpr Duration time_between_looks = std::chrono::microseconds(50);
+constexpr std::size_t whole_batch = static_cast<std::size_t>(-1);
 
 }  // namespace
 
@@ -90,7 +91,7 @@ void Executor::run_until_ended(detail::Root* root) {
     for (;;) {
         take_posted();
         fire_timers();
-        deliver_completions();
+        deliver_completions(whole_batch);
         run_ready(resumes_between_looks);
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
         if (!is_idle())
@@ -129,7 +130,7 @@ void Executor::report_deadlock(detail::Root* root) {
     while (root != nullptr ? !root->has_ended() : roots_ != nullptr) {
         take_posted();
         fire_timers();
-        deliver_completions();
+        deliver_completions(whole_batch);
         run_ready(resumes_between_looks);
         if (!is_idle()) continue;
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
@@ -146,8 +147,12 @@ bool Executor::turn(std::size_t budget) {
     look_at_io(false);
     take_posted();
     fire_timers();
-    deliver_completions();
-    run_ready(budget);
+    // Neither kind of task keeps the other out for ever, however small the budget is.
+    completions_come_first_ = !completions_come_first_;
+    if (completions_come_first_)
+        run_ready(deliver_completions(budget));
+    else
+        deliver_completions(run_ready(budget));
     running_ = false;
     if (!is_idle()) return true;
     // From here on whoever has something makes the handle readable; what came before this line is still to be seen.
@@ -195,8 +200,10 @@ void Executor::fire_timers() noexcept {
 
 /// The results of a batch are all there before the first of them is looked at: whatever one task does to another's
 /// stream meets a result that has been delivered already.
-void Executor::deliver_completions() noexcept {
-    while (Operation* operation = poll_.next_completion()) {
+std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
+    for (; budget != 0; --budget) {
+        Operation* operation = poll_.next_completion();
+        if (operation == nullptr) break;
         ++stats_.events;
         IoOperation& io = IoOperation::from(*operation);
         if (io.was_withdrawn()) [[unlikely]]
@@ -204,9 +211,10 @@ void Executor::deliver_completions() noexcept {
         else
             resume(io.task());
     }
+    return budget;
 }
 
-void Executor::run_ready(std::size_t budget) noexcept {
+std::size_t Executor::run_ready(std::size_t budget) noexcept {
     TimePoint started{};
     for (; budget != 0; --budget) {
         if (unwinding_ != nullptr) [[unlikely]] {
@@ -216,15 +224,16 @@ void Executor::run_ready(std::size_t budget) noexcept {
             if (ready_ == nullptr) ready_tail_ = &ready_;
             resume(*wait->frame_);
         } else {
-            return;
+            break;
         }
         if (budget % resumes_between_clock_reads != 0) continue;
         TimePoint time = steady_clock().now();
         if (started == TimePoint{})
             started = time;
         else if (time - started >= time_between_looks)
-            return;
+            break;
     }
+    return budget;
 }
 
 void Executor::unwind(Wait& wait) noexcept {
@@ -274,18 +283,20 @@ void Executor::remove_root(detail::Root& root) noexcept {
 
 void Executor::shut_down() noexcept {
     running_ = true;
-    for (detail::Root* root = roots_; root != nullptr;) {
-        detail::Root* next = root->next_root;
-        root->cancel();
-        root = next;
-    }
     TimePoint give_up = saturating_add(steady_clock().now(), options_.shutdown_deadline);
-    while (roots_ != nullptr) {
+    bool takes_mail = true;
+    while (takes_mail || roots_ != nullptr) {
+        if (roots_ == nullptr) {
+            // What was posted before this is still called, and may start tasks.
+            inbox_->close();
+            takes_mail = false;
+        }
         take_posted();
+        cancel_roots();
         fire_timers();
-        deliver_completions();
+        deliver_completions(whole_batch);
         run_ready(resumes_between_looks);
-        if (roots_ == nullptr) break;
+        if (roots_ == nullptr) continue;
         if (is_idle()) {
             if (options_.clock->is_virtual() && can_jump() && !wait_for_work())
                 abort_with_tasks("tasks that cannot be cancelled wait for ever");
@@ -295,9 +306,16 @@ void Executor::shut_down() noexcept {
         }
         look_at_io(false);
     }
-    inbox_->close();
-    take_posted();
     running_ = false;
+}
+
+/// Those too that a destructor or a posted function has started meanwhile.
+void Executor::cancel_roots() noexcept {
+    for (detail::Root* root = roots_; root != nullptr;) {
+        detail::Root* next = root->next_root;
+        root->cancel();
+        root = next;
+    }
 }
 
 void Executor::abort_with_tasks(const char* why) noexcept {

@@ -21,7 +21,7 @@ endfunction()
 function(configure)
     file(REMOVE_RECURSE "${build}")
     run("${CMAKE_COMMAND}" -S "${project}" -B "${build}" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
-        -DCMAKE_BUILD_TYPE=Release ${ARGV})
+        ${ARGV})
 endfunction()
 
 if(STEP STREQUAL "install")

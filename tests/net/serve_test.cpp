@@ -1,4 +1,795 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "support/allocations.hpp"
+#include "support/loopback_pair.hpp"
+#include "support/posix.hpp"
+#include "support/sweep.hpp"
+
+#include <leat/net/serve.hpp>
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/timeout.hpp>
+
 #include <boost/test/unit_test.hpp>
-BOOST_AUTO_TEST_SUITE(serve)
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <chrono>
+#include <deque>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using namespace std::chrono_literals;
+
+namespace leat::test::net {
+namespace {
+
+Task<> echo(TcpStream peer) {
+    std::array<std::byte, 4096> buffer;
+    for (;;) {
+        std::size_t received = co_await peer.read(buffer);
+        if (received == 0) co_return;
+        co_await peer.write_all(std::span(buffer).first(received));
+    }
+}
+
+// Never looks at its connection.
+Task<> sleep_for_ever(TcpStream) { co_await sleep_for(Duration::max()); }
+
+/// Fixture: a server, and clients in the same executor.
+struct Server {
+    Server() : executor(keep_notices()) {}
+
+    ExecutorOptions keep_notices() {
+        ExecutorOptions settings;
+        settings.diagnostic = [this](std::string_view text) { notices.emplace_back(text); };
+        return settings;
+    }
+
+    /// Serves until `clients()`, a task, has ended; then drains.
+    template <class Clients>
+    ServeReport serve_during(ConnectionHandler handler, Clients clients) {
+        auto then_drain = [&]() -> Task<> {
+            co_await clients();
+            control.drain();
+        };
+        auto body = [&](TaskGroup& group) -> Task<ServeReport> {
+            group.spawn(std::ref(then_drain));
+            ServeReport report = co_await serve(listener, handler, options, control);
+            co_return report;
+        };
+        auto all = [&]() -> Task<ServeReport> {
+            ServeReport report = co_await task_group(body);
+            co_return report;
+        };
+        return executor.run_until(all());
+    }
+
+    Task<TcpStream> connect() {
+        TcpStream stream = co_await TcpStream::connect(listener.local_address());
+        co_return stream;
+    }
+
+    /// Sends `text` and reads as much back.
+    Task<std::string> ask(TcpStream& stream, std::string_view text) {
+        co_await stream.write_all(bytes_of(text));
+        std::string answer(text.size(), ' ');
+        co_await stream.read_exactly(std::as_writable_bytes(std::span(answer)));
+        co_return answer;
+    }
+
+    Task<> wait_for_connections(std::size_t count) {
+        while (control.connections() != count) co_await yield();
+    }
+
+    std::vector<std::string> notices;
+    Executor executor;
+    TcpListener listener = TcpListener::bind(Address::loopback(0));
+    ServeOptions options;
+    ServeControl control;
+};
+
+// Lets this process have no more descriptors than those that are open and `spare` others.
+class DescriptorLimit {
+public:
+    // No number at all, those in use included.
+    static constexpr int nothing = -1;
+
+    explicit DescriptorLimit(int spare) {
+        ::getrlimit(RLIMIT_NOFILE, &before_);
+        // The limit is one of numbers, and some of the lower ones may be free.
+        int numbers = 0;
+        for (int free = 0; spare != nothing; ++numbers) {
+            if (::fcntl(numbers, F_GETFD) < 0 && ++free > spare) break;
+        }
+        rlimit limit = before_;
+        limit.rlim_cur = static_cast<rlim_t>(numbers);
+        ::setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    DescriptorLimit(const DescriptorLimit&) = delete;
+    DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+    ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_{};
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(serve, Server)
+
+// ---- Connections ----
+
+BOOST_AUTO_TEST_CASE(every_connection_has_a_handler_of_its_own) {
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        std::deque<TcpStream> streams;
+        for (int i = 0; i < 50; ++i) {
+            TcpStream stream = co_await connect();
+            streams.push_back(std::move(stream));
+        }
+        for (TcpStream& stream : streams) {
+            std::string text = std::to_string(stream.native_handle());
+            std::string answer = co_await ask(stream, text);
+            BOOST_TEST(answer == text);
+        }
+        BOOST_TEST(control.connections() == 50u);
+    });
+
+    BOOST_TEST(report.accepted == 50u);
+    BOOST_TEST(report.finished == 50u);
+    BOOST_TEST(report.failed + report.cancelled + report.idle + report.shed + report.accept_errors == 0u);
+    BOOST_TEST(notices.empty());
+}
+
+BOOST_AUTO_TEST_CASE(bytes_of_both_directions_are_counted_while_and_after_a_connection_runs) {
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await ask(first, "0123456789");
+        BOOST_TEST(control.report().bytes == 20u);
+        first.close();
+        co_await wait_for_connections(0);
+        BOOST_TEST(control.report().bytes == 20u);
+        TcpStream second = co_await connect();
+        co_await ask(second, "abc");
+        BOOST_TEST(control.report().bytes == 26u);
+    });
+
+    BOOST_TEST(report.bytes == 26u);
+    BOOST_TEST(control.report().bytes == 26u);
+}
+
+BOOST_AUTO_TEST_CASE(bytes_of_a_stream_that_its_handler_closed_early_are_counted_too) {
+    auto answer_and_close = [](TcpStream peer) -> Task<> {
+        {
+            TcpStream stream = std::move(peer);
+            std::array<std::byte, 16> buffer;
+            std::size_t received = co_await stream.read(buffer);
+            co_await stream.write_all(std::span(buffer).first(received));
+        }
+        // Meanwhile others use its place in the queue.
+        for (int i = 0; i < 20; ++i) co_await yield();
+    };
+
+    ServeReport report = serve_during(answer_and_close, [&]() -> Task<> {
+        for (int i = 0; i < 5; ++i) {
+            TcpStream stream = co_await connect();
+            co_await ask(stream, "0123456789");
+        }
+        co_await wait_for_connections(0);
+    });
+
+    BOOST_TEST(report.bytes == 100u);
+}
+
+BOOST_AUTO_TEST_CASE(handler_may_be_a_lambda_with_state) {
+    int calls = 0;
+    auto count = [&calls](TcpStream peer) -> Task<> {
+        co_await echo(std::move(peer));
+        ++calls;
+    };
+
+    serve_during(count, [&]() -> Task<> {
+        for (int i = 0; i < 3; ++i) {
+            TcpStream stream = co_await connect();
+            co_await ask(stream, "abc");
+        }
+    });
+
+    BOOST_TEST(calls == 3);
+}
+
+BOOST_AUTO_TEST_CASE(failing_handler_ends_its_own_connection_only) {
+    std::vector<std::string> failures;
+    options.on_failure = [&](std::exception_ptr failure) {
+        try {
+            std::rethrow_exception(failure);
+        } catch (const std::exception& error) {
+            failures.emplace_back(error.what());
+        }
+    };
+    auto fail_on_x = [](TcpStream peer) -> Task<> {
+        std::array<std::byte, 1> buffer;
+        co_await peer.read_exactly(buffer);
+        if (text_of(buffer) == "x") throw std::runtime_error("x is not liked");
+        co_await peer.write_all(buffer);
+        co_await echo(std::move(peer));
+    };
+
+    ServeReport report = serve_during(fail_on_x, [&]() -> Task<> {
+        TcpStream good = co_await connect();
+        TcpStream bad = co_await connect();
+        co_await ask(good, "a");
+        co_await bad.write_all(bytes_of("x"));
+        std::string rest = co_await read_to_end(bad);
+        BOOST_TEST(rest == "");
+        std::string answer = co_await ask(good, "still there");
+        BOOST_TEST(answer == "still there");
+    });
+
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(report.finished == 1u);
+    BOOST_TEST(failures == std::vector<std::string>{"x is not liked"});
+}
+
+BOOST_AUTO_TEST_CASE(reset_connections_are_failures_that_nobody_is_told_of) {
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        for (int i = 0; i < 10; ++i) {
+            TcpStream stream = co_await connect();
+            co_await ask(stream, "abc");
+            reset(stream);
+        }
+        co_await wait_for_connections(0);
+    });
+
+    BOOST_TEST(report.accepted == 10u);
+    BOOST_TEST(report.failed == 10u);
+    BOOST_TEST(notices.empty());
+}
+
+BOOST_AUTO_TEST_CASE(on_failure_may_throw_and_ends_nothing) {
+    options.on_failure = [](std::exception_ptr) { throw std::runtime_error("nobody listens"); };
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await ask(stream, "abc");
+        reset(stream);
+        co_await wait_for_connections(0);
+        TcpStream another = co_await connect();
+        co_await ask(another, "abc");
+    });
+
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(notices.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(handler_that_cannot_be_started_costs_its_connection_only) {
+    int calls = 0;
+    auto fail_first = [&calls](TcpStream peer) -> Task<> {
+        if (++calls == 1) throw std::bad_alloc();
+        return echo(std::move(peer));
+    };
+
+    ServeReport report = serve_during(fail_first, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        std::string nothing = co_await read_to_end(first);
+        BOOST_TEST(nothing == "");
+        TcpStream second = co_await connect();
+        std::string answer = co_await ask(second, "abc");
+        BOOST_TEST(answer == "abc");
+    });
+
+    BOOST_TEST(report.accepted == 2u);
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(report.finished == 1u);
+    BOOST_TEST(notices.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(want_of_memory_at_any_allocation_of_a_connection_ends_no_other) {
+    for (std::size_t which = 1; which <= 4; ++which) {
+        serve_during(echo, [&]() -> Task<> {
+            TcpStream early = co_await connect();
+            co_await ask(early, "abc");
+            TcpStream victim = co_await connect();
+            detail::FramePool::trim();
+            {
+                FailingAllocation failing(which);
+                for (int i = 0; i < 20; ++i) co_await yield();
+            }
+            TcpStream late = co_await connect();
+            std::string answer = co_await ask(late, "abc");
+            std::string again = co_await ask(early, "abc");
+            BOOST_TEST(answer == "abc");
+            BOOST_TEST(again == "abc");
+        });
+        control.~ServeControl();
+        new (&control) ServeControl();
+    }
+}
+
+BOOST_AUTO_TEST_CASE(accepted_connection_takes_at_most_three_allocations) {
+    std::size_t allocations = 0;
+    constexpr std::size_t connections = 100;
+
+    serve_during(echo, [&]() -> Task<> {
+        std::deque<TcpStream> clients;
+        for (std::size_t i = 0; i < connections; ++i) {
+            clients.push_back(TcpStream::start_connect(listener.local_address()));
+        }
+        std::size_t before = allocations_made();
+        co_await wait_for_connections(connections);
+        for (int i = 0; i < 20; ++i) co_await yield();
+        allocations = allocations_made() - before;
+        clients.clear();
+    });
+
+    BOOST_TEST(allocations <= 3 * connections);
+}
+
+// ---- Limits ----
+
+BOOST_AUTO_TEST_CASE(surplus_connections_wait_until_one_ends) {
+    options.max_connections = 2;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        TcpStream second = co_await connect();
+        TcpStream surplus = co_await connect();
+        co_await surplus.write_all(bytes_of("abc"));
+        co_await ask(first, "abc");
+        co_await ask(second, "abc");
+        for (int i = 0; i < 100; ++i) co_await yield();
+        BOOST_TEST(control.connections() == 2u);
+        std::array<std::byte, 3> buffer;
+        BOOST_TEST(!surplus.try_read(buffer).has_value());
+
+        first.close();
+
+        co_await surplus.read_exactly(buffer);
+        BOOST_TEST(text_of(buffer) == "abc");
+        BOOST_TEST(control.connections() == 2u);
+    });
+
+    BOOST_TEST(report.accepted == 3u);
+}
+
+BOOST_AUTO_TEST_CASE(server_that_is_full_does_not_spin) {
+    options.max_connections = 1;
+
+    serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        TcpStream surplus = co_await connect();
+        co_await ask(first, "abc");
+        std::uint64_t before = executor.stats().resumes;
+        co_await sleep_for(5ms);
+        BOOST_TEST(executor.stats().resumes - before <= 2u);
+        first.close();
+        co_await ask(surplus, "abc");
+    });
+}
+
+BOOST_AUTO_TEST_CASE(server_that_is_full_can_be_drained) {
+    options.max_connections = 1;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        TcpStream surplus = co_await connect();
+        co_await ask(first, "abc");
+    });
+
+    BOOST_TEST(report.accepted == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(crowd_of_new_connections_does_not_keep_an_old_one_waiting) {
+    constexpr int crowd = 400;
+    serve_during(echo, [&]() -> Task<> {
+        TcpStream early = co_await connect();
+        co_await ask(early, "abc");
+        std::deque<TcpStream> others;
+        for (int i = 0; i < crowd; ++i) others.push_back(TcpStream::start_connect(listener.local_address()));
+
+        co_await ask(early, "abc");
+
+        BOOST_TEST(control.report().accepted < crowd);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(idle_connection_reads_the_end_and_never_early) {
+    options.idle_timeout = 20ms;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream busy = co_await connect();
+        TimePoint start = executor.now();
+        TcpStream idle = co_await connect();
+        bool has_ended = false;
+        auto wait = [&]() -> Task<> {
+            std::string nothing = co_await read_to_end(idle);
+            BOOST_TEST(nothing == "");
+            BOOST_TEST((executor.now() - start >= 20ms));
+            has_ended = true;
+        };
+        auto keep_busy = [&]() -> Task<> {
+            while (!has_ended) {
+                co_await ask(busy, "abc");
+                co_await sleep_for(1ms);
+            }
+            co_await ask(busy, "abc");
+        };
+        co_await together(wait, keep_busy);
+    });
+
+    BOOST_TEST(report.idle == 1u);
+    BOOST_TEST(report.finished == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(connection_that_the_peer_does_not_read_from_becomes_idle) {
+    options.idle_timeout = 20ms;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream deaf = co_await connect();
+        std::vector<std::byte> bytes = pattern(20'000'000);
+        Result<void> written = co_await as_result(deaf.write_all(bytes));
+        BOOST_TEST(!written.has_value());
+        co_await wait_for_connections(0);
+    });
+
+    BOOST_TEST(report.idle == 1u);
+    BOOST_TEST(report.failed == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(trickle_does_not_count_when_more_is_asked_for) {
+    options.idle_timeout = 50ms;
+    options.idle_bytes = 1'000'000;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        for (;;) {
+            Result<void> written = co_await as_result(stream.write_all(bytes_of("a")));
+            if (!written) break;
+            std::array<std::byte, 16> buffer;
+            Result<std::size_t> answer = co_await as_result(stream.read(buffer));
+            if (!answer || *answer == 0) break;
+            co_await sleep_for(1ms);
+        }
+    });
+
+    BOOST_TEST(report.idle == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(idle_timeout_costs_a_message_no_timer) {
+    options.idle_timeout = 1h;
+
+    serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        std::uint64_t before = executor.stats().timers_fired;
+        for (int i = 0; i < 1000; ++i) co_await ask(stream, "abc");
+        BOOST_TEST(executor.stats().timers_fired == before);
+    });
+}
+
+// ---- Draining ----
+
+BOOST_AUTO_TEST_CASE(drain_ends_idle_connections_in_order) {
+    std::optional<TcpStream> idle;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await ask(stream, "abc");
+        idle = std::move(stream);
+    });
+    auto read_rest = [&]() -> Task<> {
+        std::string rest = co_await read_to_end(*idle);
+        BOOST_TEST(rest == "");
+    };
+
+    executor.run_until(read_rest());
+    BOOST_TEST(report.finished == 1u);
+    BOOST_TEST(report.cancelled == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_finishes_what_has_arrived) {
+    std::optional<TcpStream> client;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await ask(stream, "abc");
+        co_await stream.write_all(bytes_of("last words"));
+        client = std::move(stream);
+    });
+    auto read_rest = [&]() -> Task<> {
+        std::string rest = co_await read_to_end(*client);
+        BOOST_TEST(rest == "last words");
+    };
+
+    executor.run_until(read_rest());
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_accepts_nobody_any_more) {
+    auto late = [&]() -> Task<> {
+        control.drain();
+        BOOST_TEST(control.is_draining());
+        TcpStream stream = co_await connect();
+    };
+
+    ServeReport report = serve_during(echo, late);
+
+    BOOST_TEST(report.accepted == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_before_the_beginning_ends_at_once) {
+    control.drain();
+
+    ServeReport report = executor.run_until(leat::serve(listener, echo, options, control));
+
+    BOOST_TEST(report.accepted == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_can_be_asked_for_by_a_handler) {
+    auto drain = [this](TcpStream peer) -> Task<> {
+        control.drain();
+        co_await echo(std::move(peer));
+    };
+    TcpStream client = TcpStream::start_connect(listener.local_address());
+
+    ServeReport report = executor.run_until(leat::serve(listener, drain, options, control));
+
+    BOOST_TEST(report.accepted == 1u);
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_cancels_at_its_deadline_what_does_not_end) {
+    options.drain_timeout = 1ms;
+
+    ServeReport report = serve_during(sleep_for_ever, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+    });
+
+    BOOST_TEST(report.cancelled == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(stop_cancels_at_once) {
+    options.drain_timeout = 1h;
+
+    ServeReport report = serve_during(sleep_for_ever, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+        control.stop();
+    });
+
+    BOOST_TEST(report.cancelled == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(stop_hastens_a_drain) {
+    options.drain_timeout = 1h;
+
+    ServeReport report = serve_during(sleep_for_ever, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+        control.drain();
+        for (int i = 0; i < 10; ++i) co_await yield();
+        BOOST_TEST(control.connections() == 1u);
+        control.stop();
+    });
+
+    BOOST_TEST(report.cancelled == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(listener_stays_open_after_a_drain) {
+    serve_during(echo, []() -> Task<> { co_return; });
+
+    BOOST_TEST(listener.is_open());
+    ServeControl again;
+    auto drain = [&again](TcpStream) -> Task<> {
+        again.drain();
+        co_return;
+    };
+    TcpStream client = TcpStream::start_connect(listener.local_address());
+    ServeReport report = executor.run_until(leat::serve(listener, drain, options, again));
+    BOOST_TEST(report.accepted == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(listener_may_be_closed_by_who_drains) {
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await ask(stream, "abc");
+        control.drain();
+        listener.close();
+    });
+
+    BOOST_TEST(report.finished == 1u);
+}
+
+// ---- Accept errors ----
+
+BOOST_AUTO_TEST_CASE(closed_listener_ends_the_server_after_its_connections) {
+    bool connection_has_ended = false;
+    auto serve_and_close = [&] {
+        serve_during(
+            [&](TcpStream peer) -> Task<> {
+                co_await echo(std::move(peer));
+                connection_has_ended = true;
+            },
+            [&]() -> Task<> {
+                TcpStream stream = co_await connect();
+                co_await ask(stream, "abc");
+                listener.close();
+                co_await yield();
+                std::string answer = co_await ask(stream, "still there");
+                BOOST_TEST(answer == "still there");
+            });
+    };
+
+    BOOST_TEST((error_of(serve_and_close) == errc::closed));
+
+    BOOST_TEST(connection_has_ended);
+}
+
+BOOST_AUTO_TEST_CASE(socket_that_does_not_listen_is_a_fatal_error) {
+    TcpListener broken = TcpListener::adopt(listener.release());
+    // Shutting a listening socket down takes it out of listening.
+    ::shutdown(broken.native_handle(), SHUT_RDWR);
+
+    auto attempt = [&] { executor.run_until(leat::serve(broken, echo)); };
+
+    BOOST_TEST((error_of(attempt) == std::errc::invalid_argument));
+}
+
+BOOST_AUTO_TEST_CASE(without_descriptors_surplus_connections_are_closed_and_the_others_served) {
+    constexpr std::size_t clients = 20;
+    constexpr int spare = 10;
+    std::deque<TcpStream> streams;
+    for (std::size_t i = 0; i < clients; ++i) {
+        streams.push_back(TcpStream::start_connect(listener.local_address()));
+    }
+    DescriptorLimit limit(spare);
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        std::size_t served = 0;
+        std::size_t closed = 0;
+        std::deque<TcpStream> alive;
+        for (TcpStream& stream : streams) {
+            co_await stream.write_all(bytes_of("abc"));
+            std::array<std::byte, 3> buffer;
+            Result<void> answer = co_await as_result(stream.read_exactly(buffer));
+            if (answer) {
+                ++served;
+                alive.push_back(std::move(stream));
+            } else {
+                ++closed;
+            }
+        }
+        // One of the spare descriptors is the reserve.
+        BOOST_TEST(served == static_cast<std::size_t>(spare) - 1);
+        BOOST_TEST(closed == clients - served);
+        BOOST_TEST(control.report().shed == closed);
+
+        // The closed clients' own descriptors are free now, and so there is room again.
+        streams.clear();
+        co_await wait_for_connections(served);
+        TcpStream late = co_await connect();
+        std::string answer = co_await ask(late, "abc");
+        BOOST_TEST(answer == "abc");
+        for (TcpStream& stream : alive) {
+            std::string still = co_await ask(stream, "abc");
+            BOOST_TEST(still == "abc");
+        }
+    });
+
+    BOOST_TEST(report.accept_errors >= 1u);
+    BOOST_TEST(report.accept_errors <= 20u);
+    BOOST_TEST(notices.size() >= 1u);
+    BOOST_TEST(notices.size() <= 3u);
+}
+
+BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends) {
+    // So long that nothing but the end of a connection can end it.
+    options.shortest_pause = 1h;
+    options.longest_pause = 1h;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await ask(first, "abc");
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        {
+            // Not even the number of the reserve may be used.
+            DescriptorLimit none(DescriptorLimit::nothing);
+            while (control.report().accept_errors < 2) co_await yield();
+        }
+        first.close();
+        std::string answer = co_await ask(second, "abc");
+        BOOST_TEST(answer == "abc");
+    });
+
+    BOOST_TEST(report.accepted == 2u);
+    BOOST_TEST(report.accept_errors == 2u);
+    BOOST_TEST(report.shed == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails) {
+    options.shortest_pause = 1ms;
+    options.longest_pause = 1h;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await ask(first, "abc");
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        TimePoint start = executor.now();
+        {
+            DescriptorLimit none(DescriptorLimit::nothing);
+            while (control.report().accept_errors < 5) co_await yield();
+        }
+        // Two at once, and then after 1, 2 and 4 ms.
+        BOOST_TEST((executor.now() - start >= 7ms));
+        std::string answer = co_await ask(second, "abc");
+        BOOST_TEST(answer == "abc");
+    });
+
+    BOOST_TEST(report.accept_errors <= 6u);
+    BOOST_TEST(notices.size() == 1u);
+}
+
+// ---- Cancellation ----
+
+BOOST_AUTO_TEST_CASE(cancelled_server_cancels_its_handlers) {
+    bool handler_was_unwound = false;
+    auto handler = [&](TcpStream peer) -> Task<> {
+        struct Guard {
+            bool& unwound;
+            ~Guard() { unwound = unwinding(); }
+        } guard{handler_was_unwound};
+        co_await echo(std::move(peer));
+    };
+    TcpStream client = TcpStream::start_connect(listener.local_address());
+    auto main = [&]() -> Task<> {
+        auto body = [&](CancelScope& scope) -> Task<> {
+            auto run_server = [&]() -> Task<> {
+                co_await leat::serve(listener, handler, options, control);
+            };
+            auto stop = [&]() -> Task<> {
+                co_await ask(client, "abc");
+                scope.cancel();
+            };
+            co_await together(run_server, stop);
+        };
+        bool finished = co_await cancel_scope(body);
+        BOOST_TEST(!finished);
+    };
+
+    executor.run_until(main());
+
+    BOOST_TEST(handler_was_unwound);
+    BOOST_TEST(control.connections() == 0u);
+    BOOST_TEST(control.report().cancelled == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
+    std::set<int> before = open_descriptors();
+
+    sweep_all_endings([]() -> Task<> {
+        TcpListener here = TcpListener::bind(Address::loopback(0));
+        ServeControl end;
+        auto run_server = [&]() -> Task<> { co_await leat::serve(here, echo, ServeOptions(), end); };
+        auto ask_twice = [&]() -> Task<> {
+            for (int i = 0; i < 2; ++i) {
+                TcpStream stream = co_await TcpStream::connect(here.local_address());
+                std::array<std::byte, 3> buffer{};
+                co_await stream.write_all(buffer);
+                co_await stream.read_exactly(buffer);
+            }
+            end.drain();
+        };
+        co_await together(run_server, ask_twice);
+    });
+
+    BOOST_TEST(open_descriptors() == before);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test::net

@@ -12,6 +12,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 

@@ -96,10 +96,12 @@ BOOST_AUTO_TEST_CASE(many_calls_from_other_threads_are_all_heard) {
         for (int i = 0; i < rounds; ++i) {
             std::vector<std::thread> others;
             auto start = [&](Callback<int> done) {
-                for (int number = 0; number < 3; ++number) others.emplace_back([done, number] { done(number); });
+                for (int number = 0; number < 3; ++number)
+                    others.emplace_back([done, number] { done(number); });
             };
             int first = co_await leat::callback<int>(start);
-            for (std::thread& other : others) other.join();
+            for (std::thread& other : others)
+                other.join();
             BOOST_TEST_REQUIRE((first >= 0 && first < 3));
         }
     }());
@@ -202,7 +204,8 @@ BOOST_FIXTURE_TEST_CASE(deadline_ends_the_wait_itself, VirtualTime) {
     Running<void> running = executor.start(waits());
     executor.turn();
     clock.advance(1s);
-    for (int i = 0; i < 5; ++i) executor.turn();
+    for (int i = 0; i < 5; ++i)
+        executor.turn();
 
     BOOST_TEST(running.has_ended());
     (*kept)(1);
@@ -218,7 +221,8 @@ BOOST_AUTO_TEST_CASE(callback_may_outlive_task_and_executor) {
             co_await leat::callback<Counted>(start);
         };
         Running<void> running = executor.start(waits());
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
         BOOST_TEST(kept.has_value());
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/callback.hpp>
+#include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/sleep.hpp>
@@ -42,7 +42,8 @@ struct Scopes : VirtualTime {
     }
 
     static Task<> cancel_after(int turns, CancelScope& scope) {
-        for (int i = 0; i < turns; ++i) co_await yield();
+        for (int i = 0; i < turns; ++i)
+            co_await yield();
         scope.cancel();
     }
 };
@@ -483,7 +484,8 @@ BOOST_FIXTURE_TEST_CASE(cancellation_throws_and_allocates_nothing_that_stays, Sc
     run([&]() -> Task<> {
         auto body = [](Counted) -> Task<> { co_await sleep_for(1h); };
         auto wrapped = [&]() -> Task<> { co_await body(Counted()); };
-        for (int i = 0; i < 100; ++i) co_await cancelled_after(i % 4, wrapped);
+        for (int i = 0; i < 100; ++i)
+            co_await cancelled_after(i % 4, wrapped);
     });
 
     BOOST_TEST(Counted::live() == 0);

@@ -50,7 +50,8 @@ Task<Counted> make(int value) {
 Task<int> sum(std::vector<int> values) {
     co_await yield();
     int total = 0;
-    for (int value : values) total += value;
+    for (int value : values)
+        total += value;
     co_return total;
 }
 
@@ -132,13 +133,17 @@ BOOST_AUTO_TEST_CASE(types_of_ours_that_stand_beside_an_await_are_no_aggregates)
     auto start = [](Callback<int>) {};
     auto scoped = [](CancelScope&) -> Task<> { co_return; };
     auto grouped = [](TaskGroup&) -> Task<> { co_return; };
-    static_assert(none_is_an_aggregate<ExecutorOptions, Task<int>, SleepOperation, YieldOperation, ReadinessOperation,
-                                       IoOperation, MutableBuffer, ConstBuffer, Environment>);
-    static_assert(none_is_an_aggregate<decltype(leat::callback<int>(start)), decltype(leat::cancel_scope(scoped)),
-                                       decltype(leat::task_group(grouped)), Callback<int>>);
-    static_assert(none_is_an_aggregate<decltype(as_result(sleep_for(1s))), decltype(as_outcome(sleep_for(1s))),
-                                       decltype(as_result(give(true))), decltype(as_outcome(give(true))),
-                                       decltype(leat::timeout(1s, sleep_for(1s))), decltype(try_timeout(1s, give(true)))>);
+    static_assert(
+        none_is_an_aggregate<ExecutorOptions, Task<int>, SleepOperation, YieldOperation, ReadinessOperation,
+                             IoOperation, MutableBuffer, ConstBuffer, Environment>);
+    static_assert(
+        none_is_an_aggregate<decltype(leat::callback<int>(start)), decltype(leat::cancel_scope(scoped)),
+                             decltype(leat::task_group(grouped)), Callback<int>>);
+    static_assert(
+        none_is_an_aggregate<decltype(as_result(sleep_for(1s))), decltype(as_outcome(sleep_for(1s))),
+                             decltype(as_result(give(true))), decltype(as_outcome(give(true))),
+                             decltype(leat::timeout(1s, sleep_for(1s))),
+                             decltype(try_timeout(1s, give(true)))>);
 }
 
 BOOST_FIXTURE_TEST_CASE(named_condition_decides, Shapes) {

@@ -24,15 +24,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int sleeping_line = __LINE__ + 2;
-Task<> sleeping_task() {
-    co_await sleep_for(90s);
-}
+constexpr int sleeping_line = __LINE__ + 1;
+Task<> sleeping_task() { co_await sleep_for(90s); }
 
-constexpr int awaiting_line = __LINE__ + 2;
-Task<> awaiting_task() {
-    co_await sleeping_task();
-}
+constexpr int awaiting_line = __LINE__ + 1;
+Task<> awaiting_task() { co_await sleeping_task(); }
 
 Task<> reading_task(Source& source) {
     std::array<std::byte, 16> buffer;
@@ -46,19 +42,19 @@ Task<> nested_task(int depth, Gate& gate) {
         co_await gate.pass();
 }
 
-std::string at(int line) {
-    return "dump_test.cpp:" + std::to_string(line);
-}
+std::string at(int line) { return "dump_test.cpp:" + std::to_string(line); }
 
 std::size_t count(const std::string& text, const std::string& part) {
     std::size_t found = 0;
-    for (std::size_t from = text.find(part); from != std::string::npos; from = text.find(part, from + 1)) ++found;
+    for (std::size_t from = text.find(part); from != std::string::npos; from = text.find(part, from + 1))
+        ++found;
     return found;
 }
 
 struct Dumps : VirtualTime {
     std::string dump() {
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
         return executor.dump_tasks();
     }
 };
@@ -77,8 +73,9 @@ BOOST_FIXTURE_TEST_CASE(dump_names_task_definition_line_and_wait_of_parent_and_c
     std::string text = dump();
 
     BOOST_TEST_INFO(text);
-    for (const std::string& part : {std::string("awaiting_task"), std::string("sleeping_task"), at(awaiting_line),
-                                    at(sleeping_line), std::string("sleep"), std::string("90")}) {
+    for (const std::string& part :
+         {std::string("awaiting_task"), std::string("sleeping_task"), at(awaiting_line), at(sleeping_line),
+          std::string("sleep"), std::string("90")}) {
         BOOST_TEST_INFO(text);
         BOOST_TEST(text.find(part) != std::string::npos, part << " is missing");
     }
@@ -98,7 +95,8 @@ BOOST_FIXTURE_TEST_CASE(dump_shows_what_is_left_of_a_sleep, Dumps) {
 BOOST_FIXTURE_TEST_CASE(dump_shows_every_child_of_a_group, Dumps) {
     auto parent = []() -> Task<> {
         auto body = [](TaskGroup& group) -> Task<> {
-            for (int i = 0; i < 3; ++i) group.spawn(sleeping_task);
+            for (int i = 0; i < 3; ++i)
+                group.spawn(sleeping_task);
             co_await sleep_for(1h);
         };
         co_await task_group(body);
@@ -175,7 +173,8 @@ BOOST_FIXTURE_TEST_CASE(dump_of_a_deep_chain_does_not_need_a_deep_stack, Dumps) 
     Gate gate;
     constexpr int depth = 20'000;
     Running<void> running = executor.start(nested_task(depth, gate));
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     // Indentation is bounded, or else this would be hundreds of megabytes.
     std::string text = executor.dump_tasks();
@@ -203,7 +202,8 @@ BOOST_FIXTURE_TEST_CASE(destructor_may_dump_while_its_task_is_unwound, Dumps) {
     dump();
 
     running.cancel();
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     BOOST_TEST(text.find("sleeping_task") != std::string::npos);
 }

@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -41,9 +42,11 @@ int milliseconds_rounded_up(std::optional<Duration> timeout) {
 
 // Turns until there is nothing to do at once: the executor then counts as asleep.
 void settle(Executor& executor) {
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
     if (is_handle_readable(executor))
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
 }
 
 // The foreign loop.
@@ -57,7 +60,8 @@ void drive(Executor& executor, Predicate is_over) {
 }
 
 Task<> yield_often(int times) {
-    for (int i = 0; i < times; ++i) co_await yield();
+    for (int i = 0; i < times; ++i)
+        co_await yield();
 }
 
 Task<> send_back(Source& source, int times) {
@@ -99,6 +103,60 @@ BOOST_AUTO_TEST_CASE(turn_resumes_at_most_its_budget) {
     BOOST_TEST(executor.stats().resumes > 0u);
 }
 
+BOOST_AUTO_TEST_CASE(turn_counts_the_tasks_that_io_resumes_too) {
+    std::array<StreamPair, 5> pairs;
+    Executor executor;
+    int resumed = 0;
+    auto reader = [&](Source& source) -> Task<> {
+        co_await readable(source);
+        ++resumed;
+    };
+    std::vector<Running<void>> readers;
+    for (StreamPair& pair : pairs)
+        readers.push_back(executor.start(reader(pair.left)));
+    settle(executor);
+    for (StreamPair& pair : pairs)
+        send_directly(pair.right, "x");
+
+    bool has_more = executor.turn(2);
+
+    BOOST_TEST(resumed == 2);
+    BOOST_TEST(has_more);
+    settle(executor);
+    BOOST_TEST(resumed == 5);
+}
+
+BOOST_AUTO_TEST_CASE(smallest_budget_serves_io_and_ready_tasks_alike) {
+    StreamPair pair;
+    Executor executor;
+    bool is_over = false;
+    int ready_turns = 0;
+    int io_turns = 0;
+    auto yielder = [&]() -> Task<> {
+        for (; !is_over; ++ready_turns)
+            co_await yield();
+    };
+    auto reader = [&]() -> Task<> {
+        std::array<std::byte, 4> buffer;
+        for (; !is_over; ++io_turns) {
+            co_await read_some(pair.left, buffer);
+            send_directly(pair.right, "x");
+        }
+    };
+    Running<void> yielding = executor.start(yielder());
+    Running<void> reading = executor.start(reader());
+    for (int i = 0; i < 10; ++i)
+        executor.turn(1);
+    send_directly(pair.right, "x");
+
+    for (int i = 0; i < 1000; ++i)
+        executor.turn(1);
+    is_over = true;
+
+    BOOST_TEST(ready_turns >= 100);
+    BOOST_TEST(io_turns >= 100);
+}
+
 BOOST_AUTO_TEST_CASE(turn_says_when_there_is_more_to_do_at_once) {
     Executor executor;
     Gate gate;
@@ -107,7 +165,8 @@ BOOST_AUTO_TEST_CASE(turn_says_when_there_is_more_to_do_at_once) {
     Running<void> second = executor.start(yield_often(2));
 
     int turns = 0;
-    while (executor.turn(1) && turns < 100) ++turns;
+    while (executor.turn(1) && turns < 100)
+        ++turns;
 
     BOOST_TEST(turns < 100);
     BOOST_TEST(second.has_ended());
@@ -249,10 +308,12 @@ BOOST_AUTO_TEST_CASE(handle_becomes_readable_when_a_source_does) {
 BOOST_AUTO_TEST_CASE(spurious_readiness_of_the_handle_ends_after_one_turn) {
     Executor executor;
     settle(executor);
-    for (int i = 0; i < 3; ++i) executor.remote().post([] {});
+    for (int i = 0; i < 3; ++i)
+        executor.remote().post([] {});
     BOOST_TEST(is_handle_readable(executor));
 
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     if (is_handle_readable(executor)) executor.turn();
     BOOST_TEST(!is_handle_readable(executor));
@@ -311,7 +372,8 @@ BOOST_AUTO_TEST_CASE(foreign_loop_loses_no_wake_up) {
     int come = 0;
     constexpr int rounds = 2000;
     std::thread other([&, remote = executor.remote()]() mutable {
-        for (int i = 0; i < rounds; ++i) remote.post([&] { ++come; });
+        for (int i = 0; i < rounds; ++i)
+            remote.post([&] { ++come; });
     });
 
     drive(executor, [&] { return come == rounds; });

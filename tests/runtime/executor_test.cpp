@@ -26,20 +26,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Task<> nothing() {
-    co_return;
-}
+Task<> nothing() { co_return; }
 
-Task<> hold_counted_until_the_end(Counted) {
-    co_return;
-}
-Task<> hold_counted() {
-    return hold_counted_until_the_end(Counted());
-}
+Task<> hold_counted_until_the_end(Counted) { co_return; }
+Task<> hold_counted() { return hold_counted_until_the_end(Counted()); }
 
-Task<int> give(int value) {
-    co_return value;
-}
+Task<int> give(int value) { co_return value; }
 
 Task<int> give_later(int value) {
     co_await sleep_for(1s);
@@ -286,7 +278,8 @@ BOOST_FIXTURE_TEST_CASE(pair_that_plays_ping_pong_does_not_starve_a_third, Virtu
         theirs.open();
     };
     auto third = [&]() -> Task<> {
-        for (int i = 0; i < 100; ++i) co_await yield();
+        for (int i = 0; i < 100; ++i)
+            co_await yield();
         is_over = true;
     };
     Running<void> left = executor.start(player(ping, pong));
@@ -328,7 +321,8 @@ BOOST_AUTO_TEST_CASE(yield_loop_does_not_starve_a_timer) {
         timer_has_fired = true;
     };
     auto loop = [&]() -> Task<> {
-        while (!timer_has_fired) co_await yield();
+        while (!timer_has_fired)
+            co_await yield();
     };
     Running<void> sleeping = executor.start(timer());
 
@@ -366,7 +360,8 @@ BOOST_AUTO_TEST_CASE(yield_loop_does_not_starve_what_others_post) {
     Executor executor;
     bool has_come = false;
     auto loop = [&]() -> Task<> {
-        while (!has_come) co_await yield();
+        while (!has_come)
+            co_await yield();
     };
     std::thread other([&, remote = executor.remote()]() mutable { remote.post([&] { has_come = true; }); });
 
@@ -379,7 +374,8 @@ BOOST_AUTO_TEST_CASE(yield_loop_does_not_starve_what_others_post) {
 BOOST_AUTO_TEST_CASE(yield_makes_no_system_call_of_its_own) {
     Executor executor;
     auto loop = [&]() -> Task<> {
-        for (int i = 0; i < 100'000; ++i) co_await yield();
+        for (int i = 0; i < 100'000; ++i)
+            co_await yield();
     };
 
     executor.run_until(loop());
@@ -411,7 +407,8 @@ BOOST_FIXTURE_TEST_CASE(notices_go_to_the_diagnostic_of_the_options, VirtualTime
 }
 
 BOOST_FIXTURE_TEST_CASE(notices_beyond_the_rate_are_counted_and_told_with_the_next, VirtualTime) {
-    for (int i = 0; i < 25; ++i) executor.notice("again");
+    for (int i = 0; i < 25; ++i)
+        executor.notice("again");
     std::size_t at_once = notices.size();
     clock.advance(2s);
     executor.notice("later");
@@ -419,7 +416,8 @@ BOOST_FIXTURE_TEST_CASE(notices_beyond_the_rate_are_counted_and_told_with_the_ne
     BOOST_TEST(at_once == 10u);
     BOOST_TEST(executor.stats().notices_suppressed == 15u);
     std::string told;
-    for (std::size_t i = at_once; i < notices.size(); ++i) told += notices[i] + '\n';
+    for (std::size_t i = at_once; i < notices.size(); ++i)
+        told += notices[i] + '\n';
     BOOST_TEST(told.find("later") != std::string::npos);
     BOOST_TEST(told.find("15") != std::string::npos);
 }
@@ -448,7 +446,8 @@ BOOST_AUTO_TEST_CASE(a_thousand_executors_leak_no_descriptor) {
         executor.run_until(nothing());
     }
     int before = Pipe().reader.native_handle();
-    for (int i = 0; i < 10; ++i) leat::run(nothing());
+    for (int i = 0; i < 10; ++i)
+        leat::run(nothing());
 
     BOOST_TEST(Pipe().reader.native_handle() == before);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Awaiters of other libraries inside our tasks.
-#include <leat/runtime/foreign.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/foreign.hpp>
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -123,9 +123,7 @@ public:
     NoSuspend operator co_await() const noexcept { return NoSuspend(); }
 };
 class WithFree {};
-SameHandle operator co_await(const WithFree&) noexcept {
-    return SameHandle();
-}
+SameHandle operator co_await(const WithFree&) noexcept { return SameHandle(); }
 
 class GivesReference {
 public:
@@ -141,7 +139,8 @@ private:
 struct Foreigners : VirtualTime {
     Foreigners() { executor.turn(); }
     void settle() {
-        for (int i = 0; i < 10; ++i) executor.turn();
+        for (int i = 0; i < 10; ++i)
+            executor.turn();
     }
 };
 

@@ -20,9 +20,7 @@ using leat::detail::FramePool;
 
 namespace {
 
-Task<int> one() {
-    co_return 1;
-}
+Task<int> one() { co_return 1; }
 
 struct EmptyPool {
     EmptyPool() { FramePool::trim(); }
@@ -44,8 +42,9 @@ BOOST_FIXTURE_TEST_CASE(freed_block_serves_the_next_request_of_its_size, EmptyPo
 }
 
 BOOST_FIXTURE_TEST_CASE(blocks_of_all_sizes_are_whole_and_aligned, EmptyPool) {
-    for (std::size_t size : {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{65}, std::size_t{4096},
-                             FramePool::largest - 1, FramePool::largest, FramePool::largest + 1, std::size_t{1} << 20}) {
+    for (std::size_t size :
+         {std::size_t{1}, std::size_t{63}, std::size_t{64}, std::size_t{65}, std::size_t{4096},
+          FramePool::largest - 1, FramePool::largest, FramePool::largest + 1, std::size_t{1} << 20}) {
         for (int round = 0; round < 2; ++round) {
             void* block = FramePool::allocate(size);
             std::memset(block, 0xa5, size);
@@ -69,9 +68,11 @@ BOOST_FIXTURE_TEST_CASE(kept_blocks_are_bounded, EmptyPool) {
     std::size_t before = outstanding_allocations();
     std::vector<void*> blocks;
     blocks.reserve(4 * limit);
-    for (std::size_t i = 0; i < 4 * limit; ++i) blocks.push_back(FramePool::allocate(size));
+    for (std::size_t i = 0; i < 4 * limit; ++i)
+        blocks.push_back(FramePool::allocate(size));
 
-    for (void* block : blocks) FramePool::deallocate(block, size);
+    for (void* block : blocks)
+        FramePool::deallocate(block, size);
 
     // The vector itself is one.
     BOOST_TEST(outstanding_allocations() <= before + limit + 1);
@@ -108,8 +109,10 @@ BOOST_FIXTURE_TEST_CASE(thread_that_ends_gives_its_blocks_back, EmptyPool) {
 
     std::thread([] {
         std::vector<void*> blocks;
-        for (int i = 0; i < 100; ++i) blocks.push_back(FramePool::allocate(128));
-        for (void* block : blocks) FramePool::deallocate(block, 128);
+        for (int i = 0; i < 100; ++i)
+            blocks.push_back(FramePool::allocate(128));
+        for (void* block : blocks)
+            FramePool::deallocate(block, 128);
     }).join();
 
     BOOST_TEST(outstanding_allocations() == before);
@@ -139,7 +142,8 @@ BOOST_FIXTURE_TEST_CASE(frames_are_recycled_without_an_allocation, EmptyPool) {
         co_await one();
         std::size_t before = allocations_made();
 
-        for (int i = 0; i < 1000; ++i) co_await one();
+        for (int i = 0; i < 1000; ++i)
+            co_await one();
 
         BOOST_TEST(allocations_made() == before);
     }());
@@ -149,13 +153,15 @@ BOOST_FIXTURE_TEST_CASE(children_of_a_group_are_recycled_without_an_allocation, 
     run([]() -> Task<> {
         auto child = []() -> Task<> { co_return; };
         auto body = [&](TaskGroup& group) -> Task<> {
-            for (int i = 0; i < 10; ++i) group.spawn(child);
+            for (int i = 0; i < 10; ++i)
+                group.spawn(child);
             co_return;
         };
         co_await task_group(body);
         std::size_t before = allocations_made();
 
-        for (int i = 0; i < 100; ++i) co_await task_group(body);
+        for (int i = 0; i < 100; ++i)
+            co_await task_group(body);
 
         BOOST_TEST(allocations_made() == before);
     }());

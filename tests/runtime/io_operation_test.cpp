@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -77,7 +77,8 @@ BOOST_FIXTURE_TEST_CASE(read_waits_for_data_that_comes_later, Conversation) {
     std::string text;
     auto reader = [&]() -> Task<> { text = co_await receive(pair.left); };
     Running<void> reading = executor.start(reader());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
     BOOST_TEST(executor.poll().in_flight() == 1u);
 
     send_directly(pair.right, "later");
@@ -89,7 +90,8 @@ BOOST_FIXTURE_TEST_CASE(read_waits_for_data_that_comes_later, Conversation) {
 
 BOOST_FIXTURE_TEST_CASE(data_from_another_thread_wakes_the_sleeping_loop, Conversation) {
     std::thread other([&] {
-        for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+        for (int i = 0; i < 1000; ++i)
+            std::this_thread::yield();
         send_directly(pair.right, "x");
     });
     run([&]() -> Task<> {
@@ -102,7 +104,8 @@ BOOST_FIXTURE_TEST_CASE(data_from_another_thread_wakes_the_sleeping_loop, Conver
 
 BOOST_FIXTURE_TEST_CASE(every_byte_arrives_in_order_through_a_small_buffer, Conversation) {
     std::string sent;
-    for (int i = 0; i < 20'000; ++i) sent += static_cast<char>('a' + i % 26);
+    for (int i = 0; i < 20'000; ++i)
+        sent += static_cast<char>('a' + i % 26);
     std::string received;
     run([&]() -> Task<> {
         auto writer = [&]() -> Task<> {
@@ -303,7 +306,8 @@ BOOST_FIXTURE_TEST_CASE(source_may_move_while_a_read_waits, Conversation) {
     std::string text;
     auto reader = [&]() -> Task<> { text = co_await receive(pair.left); };
     Running<void> reading = executor.start(reader());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     auto moved = std::make_unique<Source>(std::move(pair.left));
     send_directly(pair.right, "moved");
@@ -312,7 +316,8 @@ BOOST_FIXTURE_TEST_CASE(source_may_move_while_a_read_waits, Conversation) {
     BOOST_TEST(text == "moved");
 }
 
-BOOST_FIXTURE_TEST_CASE(data_that_arrives_with_the_close_of_its_source_is_given_or_closed_but_never_both, Conversation) {
+BOOST_FIXTURE_TEST_CASE(data_that_arrives_with_the_close_of_its_source_is_given_or_closed_but_never_both,
+                        Conversation) {
     int ended = 0;
     auto reader = [&]() -> Task<> {
         std::array<std::byte, 16> buffer;
@@ -321,7 +326,8 @@ BOOST_FIXTURE_TEST_CASE(data_that_arrives_with_the_close_of_its_source_is_given_
         BOOST_TEST((received.has_value() || received.error() == errc::closed));
     };
     Running<void> reading = executor.start(reader());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     send_directly(pair.right, "x");
     pair.left.close();
@@ -339,7 +345,8 @@ BOOST_FIXTURE_TEST_CASE(cancelled_read_withdraws_and_the_bytes_stay, Conversatio
         log.note("resumed");
     };
     Running<void> reading = executor.start(reader());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     reading.cancel();
     executor.run();
@@ -366,7 +373,8 @@ BOOST_FIXTURE_TEST_CASE(bytes_that_were_delivered_before_the_cancellation_win, C
     };
     first.emplace(executor.start(reader(pair.left, texts[0], second)));
     second.emplace(executor.start(reader(second_pair.left, texts[1], first)));
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
     send_directly(pair.right, "one");
     send_directly(second_pair.right, "two");
 
@@ -388,7 +396,8 @@ BOOST_FIXTURE_TEST_CASE(task_may_close_another_ones_source_within_the_batch, Con
     };
     Running<void> first = executor.start(reader(pair.left, second_pair.left));
     Running<void> second = executor.start(reader(second_pair.left, pair.left));
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
     send_directly(pair.right, "one");
     send_directly(second_pair.right, "two");
 
@@ -430,7 +439,8 @@ BOOST_FIXTURE_TEST_CASE(firehose_does_not_starve_another_stream, Conversation) {
         other_was_served = true;
     };
     Running<void> waiting = executor.start(other());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
     send_directly(other_pair.right, "x");
 
     run(firehose);
@@ -451,7 +461,8 @@ BOOST_FIXTURE_TEST_CASE(a_million_ready_operations_give_way_and_keep_the_stack_f
     };
     Running<void> running = executor.start(other());
     run([&]() -> Task<> {
-        for (int i = 0; i < count; ++i) co_await writable(pair.left);
+        for (int i = 0; i < count; ++i)
+            co_await writable(pair.left);
         is_over = true;
     });
 

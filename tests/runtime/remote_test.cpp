@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/remote.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/remote.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 
@@ -30,13 +30,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Task<> nothing() {
-    co_return;
-}
+Task<> nothing() { co_return; }
 
-Task<> pass(Gate& gate) {
-    co_await gate.pass();
-}
+Task<> pass(Gate& gate) { co_await gate.pass(); }
 
 }  // namespace
 
@@ -62,7 +58,8 @@ BOOST_AUTO_TEST_CASE(posted_function_runs_on_the_executor_s_thread) {
 BOOST_FIXTURE_TEST_CASE(functions_run_in_the_order_of_posting, VirtualTime) {
     Log log;
     Remote remote = executor.remote();
-    for (const char* word : {"a", "b", "c"}) remote.post([&log, word] { log.note(word); });
+    for (const char* word : {"a", "b", "c"})
+        remote.post([&log, word] { log.note(word); });
 
     BOOST_TEST(log.text() == "");
     executor.turn();
@@ -173,7 +170,8 @@ BOOST_AUTO_TEST_CASE(what_was_posted_before_the_end_is_called) {
     {
         Executor executor;
         executor.run_until(nothing());
-        for (int i = 0; i < 3; ++i) executor.remote().post([&called, counted = Counted()] { ++called; });
+        for (int i = 0; i < 3; ++i)
+            executor.remote().post([&called, counted = Counted()] { ++called; });
     }
 
     BOOST_TEST(called == 3);
@@ -220,9 +218,11 @@ BOOST_AUTO_TEST_CASE(eight_threads_lose_nothing_and_each_keeps_its_order) {
 
     executor.run_until(pass(gate));
 
-    for (std::thread& poster : posters) poster.join();
+    for (std::thread& poster : posters)
+        poster.join();
     BOOST_TEST(in_order);
-    for (int count : next) BOOST_TEST(count == posts);
+    for (int count : next)
+        BOOST_TEST(count == posts);
     BOOST_TEST(executor.stats().posted == static_cast<std::uint64_t>(threads) * (posts + 1));
 }
 
@@ -238,7 +238,8 @@ BOOST_AUTO_TEST_CASE(no_wake_up_is_lost_when_each_post_waits_for_the_one_before)
                 done = i;
                 done.notify_one();
             });
-            for (int seen = done; seen != i; seen = done) done.wait(seen);
+            for (int seen = done; seen != i; seen = done)
+                done.wait(seen);
         }
         remote.post([&] { gate.open(); });
     });
@@ -264,7 +265,8 @@ BOOST_AUTO_TEST_CASE(no_wake_up_is_lost_between_two_executors) {
         // The gate's address is known to the other side through the last message.
         there.run_until([](Gate& g, Remote own, std::atomic<Remote*>& shared) -> Task<> {
             (void)own;
-            while (shared.load() != nullptr) co_await sleep_for(100us);
+            while (shared.load() != nullptr)
+                co_await sleep_for(100us);
             g.open();
             co_await g.pass();
         }(over, remote, there_remote));
@@ -294,7 +296,8 @@ BOOST_AUTO_TEST_CASE(posts_and_the_executor_s_end_may_race) {
         {
             Executor executor;
             other = std::thread([&, remote = executor.remote()]() mutable {
-                while (remote.try_post([&called, counted = Counted()] { ++called; })) ++accepted;
+                while (remote.try_post([&called, counted = Counted()] { ++called; }))
+                    ++accepted;
             });
             executor.run_until(nothing());
         }
@@ -317,7 +320,8 @@ BOOST_AUTO_TEST_CASE(remote_can_be_copied_and_dropped_on_any_thread) {
             }
         });
     }
-    for (std::thread& other : others) other.join();
+    for (std::thread& other : others)
+        other.join();
 
     BOOST_CHECK_NO_THROW(executor.run_until(nothing()));
 }

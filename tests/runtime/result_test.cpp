@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/result.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 

@@ -42,7 +42,8 @@ namespace {
 void start_and_destroy(Task<> task) {
     Executor executor;
     Running<void> running = executor.start(std::move(task));
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 }
 
 class Never {
@@ -198,7 +199,8 @@ BOOST_AUTO_TEST_CASE(ready_task_ends_at_its_next_wait) {
             log.note("went-on");
         };
         Running<void> running = executor.start(task());
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
         gate.open();
     }
 
@@ -216,7 +218,8 @@ BOOST_AUTO_TEST_CASE(running_may_be_gone_before_the_executor) {
         };
         {
             Running<void> running = executor.start(task());
-            while (executor.turn()) {}
+            while (executor.turn()) {
+            }
         }
         BOOST_TEST(log.text() == "");
     }
@@ -279,9 +282,30 @@ BOOST_AUTO_TEST_CASE(task_started_by_a_destructor_during_the_end_is_not_leaked) 
             co_await sleep_for(1h);
         };
         Running<void> running = executor.start(task());
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
     }
 
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(task_started_by_the_function_that_was_posted_last_is_not_leaked) {
+    Log log;
+    std::optional<Running<void>> kept;
+    {
+        Executor executor;
+        auto late = [&](Counted) -> Task<> {
+            Guard guard(log, "late");
+            co_await sleep_for(1h);
+        };
+        executor.remote().post([&] { kept.emplace(executor.start(late(Counted()))); });
+        executor.remote().post([&] { Running<void> dropped = executor.start(late(Counted())); });
+    }
+
+    // Its end has come with the executor's; asking for it is all that is left.
+    BOOST_TEST_REQUIRE(kept.has_value());
+    BOOST_TEST(kept->has_ended());
+    BOOST_TEST(log.text() == "late! late!");
     BOOST_TEST(Counted::live() == 0);
 }
 
@@ -299,9 +323,11 @@ BOOST_AUTO_TEST_CASE(foreign_wait_is_waited_for) {
             log.note("went-on");
         };
         Running<void> running = executor.start(task());
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
         other = std::thread([handle] {
-            for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+            for (int i = 0; i < 1000; ++i)
+                std::this_thread::yield();
             handle.resume();
         });
     }
@@ -321,7 +347,8 @@ BOOST_AUTO_TEST_CASE(exception_of_a_task_that_ends_with_the_executor_is_a_notice
         };
         {
             Running<void> running = executor.start(task());
-            while (executor.turn()) {}
+            while (executor.turn()) {
+            }
             gate.open();
         }
     }
@@ -339,7 +366,8 @@ BOOST_AUTO_TEST_CASE(virtual_clock_executor_ends_too) {
             co_await sleep_for(1h);
         };
         Running<void> running = time.executor.start(task());
-        while (time.executor.turn()) {}
+        while (time.executor.turn()) {
+        }
     }
 
     BOOST_TEST(log.text() == "task!");
@@ -358,7 +386,8 @@ BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_abo
             Executor executor(options);
             auto stubborn_task = []() -> Task<> { co_await Never(); };
             Running<void> running = executor.start(stubborn_task());
-            while (executor.turn()) {}
+            while (executor.turn()) {
+            }
         }
         ::_exit(0);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/signals.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/timeout.hpp>
@@ -30,12 +30,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-void send_to_process(int signal) {
-    ::kill(::getpid(), signal);
-}
+void send_to_process(int signal) { ::kill(::getpid(), signal); }
 
 auto handler_of(int signal) {
-    struct sigaction action {};
+    struct sigaction action{};
     ::sigaction(signal, nullptr, &action);
     return action.sa_handler;
 }
@@ -52,7 +50,8 @@ BOOST_AUTO_TEST_CASE(signal_to_the_process_wakes_the_task_that_waits) {
     int seen = 0;
     auto wait_once = [&]() -> Task<> { seen = co_await signals.next(); };
     Running<void> running = executor.start(wait_once());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     send_to_process(SIGUSR2);
     executor.run();
@@ -65,7 +64,8 @@ BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
     std::atomic<bool> is_about_to_wait = false;
     std::thread other([&] {
         is_about_to_wait.wait(false);
-        for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+        for (int i = 0; i < 1000; ++i)
+            std::this_thread::yield();
         send_to_process(SIGUSR1);
     });
 
@@ -98,8 +98,10 @@ BOOST_AUTO_TEST_CASE(signal_to_another_thread_is_seen_too) {
 BOOST_AUTO_TEST_CASE(signals_that_come_before_the_wait_are_kept_one_of_a_kind) {
     leat::run([]() -> Task<> {
         Signals signals{SIGUSR1, SIGUSR2};
-        for (int i = 0; i < 100; ++i) ::raise(SIGUSR2);
-        for (int i = 0; i < 100; ++i) ::raise(SIGUSR1);
+        for (int i = 0; i < 100; ++i)
+            ::raise(SIGUSR2);
+        for (int i = 0; i < 100; ++i)
+            ::raise(SIGUSR1);
 
         int first = co_await signals.next();
         int second = co_await signals.next();
@@ -151,7 +153,8 @@ BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_the_signal) {
     };
     std::thread other([&] { leat::run(wait_for_one(ready, there)); });
     std::thread sender([&] {
-        for (int seen = ready; seen != 2; seen = ready) ready.wait(seen);
+        for (int seen = ready; seen != 2; seen = ready)
+            ready.wait(seen);
         send_to_process(SIGUSR1);
     });
     int here = 0;
@@ -257,13 +260,16 @@ BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
     };
     for (int turns = 0; turns < 4; ++turns) {
         Running<void> first = executor.start(wait_once());
-        while (executor.turn()) {}
+        while (executor.turn()) {
+        }
         ::raise(SIGUSR1);
-        for (int i = 0; i < turns; ++i) executor.turn(1);
+        for (int i = 0; i < turns; ++i)
+            executor.turn(1);
         first.cancel();
         executor.run();
         Running<void> second = executor.start(wait_once());
-        for (int i = 0; i < 10; ++i) executor.turn();
+        for (int i = 0; i < 10; ++i)
+            executor.turn();
         second.cancel();
         executor.run();
         BOOST_TEST(taken == turns + 1);
@@ -275,7 +281,8 @@ BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
     std::atomic<bool> may_begin = false;
     std::thread other([&] {
         may_begin.wait(false);
-        for (int i = 0; i < flood; ++i) send_to_process(SIGUSR1);
+        for (int i = 0; i < flood; ++i)
+            send_to_process(SIGUSR1);
         send_to_process(SIGUSR2);
     });
     leat::run([](std::atomic<bool>& begin) -> Task<> {
@@ -296,7 +303,8 @@ BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
 }
 
 BOOST_AUTO_TEST_CASE(signals_can_be_watched_again_and_again_without_leaking_descriptors) {
-    for (int i = 0; i < 3000; ++i) Signals signals{SIGUSR1, SIGUSR2};
+    for (int i = 0; i < 3000; ++i)
+        Signals signals{SIGUSR1, SIGUSR2};
 
     BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
 }

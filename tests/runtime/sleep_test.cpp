@@ -186,7 +186,8 @@ BOOST_FIXTURE_TEST_CASE(many_sleepers_of_one_instant_wake_in_order, VirtualTime)
             if (number == next) ++next;
         };
         auto body = [&](TaskGroup& group) -> Task<> {
-            for (int i = 0; i < count; ++i) group.spawn(sleeper, i);
+            for (int i = 0; i < count; ++i)
+                group.spawn(sleeper, i);
             co_return;
         };
         co_await task_group(body);
@@ -211,7 +212,8 @@ BOOST_FIXTURE_TEST_CASE(waking_sleepers_do_not_starve_another_task, VirtualTime)
         };
         auto body = [&](TaskGroup& group) -> Task<> {
             group.spawn(other);
-            for (int i = 0; i < 1000; ++i) group.spawn(sleeper);
+            for (int i = 0; i < 1000; ++i)
+                group.spawn(sleeper);
             co_return;
         };
         co_await task_group(body);
@@ -239,7 +241,8 @@ BOOST_AUTO_TEST_CASE(sleep_that_begins_after_a_stall_is_not_early) {
     run([]() -> Task<> {
         co_await yield();
         auto stalled_since = std::chrono::steady_clock::now();
-        while (std::chrono::steady_clock::now() - stalled_since < 20ms) {}
+        while (std::chrono::steady_clock::now() - stalled_since < 20ms) {
+        }
 
         auto before = std::chrono::steady_clock::now();
         co_await sleep_for(3ms);

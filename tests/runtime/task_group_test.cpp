@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/task_group.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/task_group.hpp>
 
 #include "support/counted.hpp"
 #include "support/gate.hpp"
@@ -254,7 +254,8 @@ BOOST_FIXTURE_TEST_CASE(first_failure_cancels_the_siblings_and_is_thrown_after_t
 
     BOOST_TEST((elapsed() == Duration(1s)));
     BOOST_TEST(log.text().ends_with("after"));
-    for (const char* word : {"one!", "two!", "body!"}) BOOST_TEST(log.text().find(word) != std::string::npos);
+    for (const char* word : {"one!", "two!", "body!"})
+        BOOST_TEST(log.text().find(word) != std::string::npos);
 }
 
 BOOST_FIXTURE_TEST_CASE(failure_of_the_body_cancels_the_children, VirtualTime) {
@@ -420,7 +421,8 @@ BOOST_FIXTURE_TEST_CASE(destructor_of_an_unwound_child_may_spawn_into_the_group,
     BOOST_TEST(log.text() == "late! after");
 }
 
-BOOST_FIXTURE_TEST_CASE(cancellation_from_outside_unwinds_children_body_and_then_the_awaiting_task, VirtualTime) {
+BOOST_FIXTURE_TEST_CASE(cancellation_from_outside_unwinds_children_body_and_then_the_awaiting_task,
+                        VirtualTime) {
     Log log;
     run([&]() -> Task<> {
         auto scoped = [&](CancelScope& scope) -> Task<> {
@@ -541,7 +543,8 @@ BOOST_FIXTURE_TEST_CASE(many_children_end_in_any_order, VirtualTime) {
             ++ended;
         };
         auto body = [&](TaskGroup& group) -> Task<> {
-            for (int i = 0; i < count; ++i) group.spawn(child, i);
+            for (int i = 0; i < count; ++i)
+                group.spawn(child, i);
             co_return;
         };
         co_await leat::task_group(body);
@@ -561,7 +564,8 @@ BOOST_FIXTURE_TEST_CASE(group_can_be_awaited_again_and_again, VirtualTime) {
             group.spawn(child);
             co_return;
         };
-        for (int i = 0; i < 1000; ++i) co_await leat::task_group(body);
+        for (int i = 0; i < 1000; ++i)
+            co_await leat::task_group(body);
     });
 
     BOOST_TEST(ended == 1000);

@@ -30,18 +30,14 @@ namespace {
 constexpr int a_million = 1'000'000;
 constexpr int deep = 100'000;
 
-Task<int> ready(int value) {
-    co_return value;
-}
+Task<int> ready(int value) { co_return value; }
 
 Task<> set(bool& flag) {
     flag = true;
     co_return;
 }
 
-Task<> hold(Counted) {
-    co_return;
-}
+Task<> hold(Counted) { co_return; }
 
 Task<int> fail() {
     throw std::runtime_error("it failed");
@@ -107,10 +103,12 @@ Task<> opened_by_us(Gate& gate) {
 }
 
 template <class T>
-concept AwaitableAsLvalue = requires(detail::TaskPromise<void>& promise, Task<T>& task) { promise.await_transform(task); };
+concept AwaitableAsLvalue =
+    requires(detail::TaskPromise<void>& promise, Task<T>& task) { promise.await_transform(task); };
 template <class T>
-concept AwaitableAsRvalue =
-    requires(detail::TaskPromise<void>& promise, Task<T>&& task) { promise.await_transform(std::move(task)); };
+concept AwaitableAsRvalue = requires(detail::TaskPromise<void>& promise, Task<T>&& task) {
+    promise.await_transform(std::move(task));
+};
 
 }  // namespace
 
@@ -337,7 +335,8 @@ BOOST_AUTO_TEST_CASE(a_hundred_thousand_nested_tasks_are_destroyed_with_their_ex
     {
         VirtualTime time;
         Running<void> running = time.executor.start(nested_then_waits(deep, order, gate));
-        while (time.executor.turn()) {}
+        while (time.executor.turn()) {
+        }
         BOOST_TEST(gate.has_waiter());
     }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <leat/runtime/timeout.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
@@ -7,6 +6,7 @@
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
+#include <leat/runtime/timeout.hpp>
 
 #include "support/allocations.hpp"
 #include "support/counted.hpp"
@@ -35,9 +35,7 @@ Task<int> give_after(Duration duration, int value) {
     co_return value;
 }
 
-Task<> wait_for(Duration duration) {
-    co_await sleep_for(duration);
-}
+Task<> wait_for(Duration duration) { co_await sleep_for(duration); }
 
 Task<int> fail_after(Duration duration) {
     co_await sleep_for(duration);
@@ -108,7 +106,8 @@ BOOST_FIXTURE_TEST_CASE(leaf_wait_with_a_deadline_allocates_nothing, VirtualTime
         bool passed = co_await try_timeout(1s, gate.pass());
         std::size_t before = allocations_made();
 
-        for (int i = 0; i < 10; ++i) passed = co_await try_timeout(1s, gate.pass());
+        for (int i = 0; i < 10; ++i)
+            passed = co_await try_timeout(1s, gate.pass());
         std::size_t after = allocations_made();
 
         BOOST_TEST(!passed);
@@ -352,7 +351,8 @@ BOOST_FIXTURE_TEST_CASE(deadline_of_a_group_cancels_every_child, VirtualTime) {
     run([&]() -> Task<> {
         auto child = [](Counted) -> Task<> { co_await sleep_for(1h); };
         auto body = [&](TaskGroup& group) -> Task<> {
-            for (int i = 0; i < 10; ++i) group.spawn(child, Counted());
+            for (int i = 0; i < 10; ++i)
+                group.spawn(child, Counted());
             co_return;
         };
         auto group = [&]() -> Task<> { co_await leat::task_group(body); };

@@ -91,7 +91,8 @@ BOOST_FIXTURE_TEST_CASE(timer_fires_once_at_its_deadline_and_not_before, Wheel) 
 
 BOOST_FIXTURE_TEST_CASE(timers_fire_by_deadline_and_then_in_the_order_of_arming, Wheel) {
     std::string order;
-    ActingTimer a([&] { order += 'a'; }), b([&] { order += 'b'; }), c([&] { order += 'c'; }), d([&] { order += 'd'; });
+    ActingTimer a([&] { order += 'a'; }), b([&] { order += 'b'; }), c([&] { order += 'c'; }),
+        d([&] { order += 'd'; });
     wheel.arm(d, beginning + 3s);
     wheel.arm(b, beginning + 2s);
     wheel.arm(c, beginning + 2s);
@@ -200,8 +201,8 @@ BOOST_FIXTURE_TEST_CASE(last_instant_of_the_clock_is_a_deadline_like_any_other, 
 }
 
 BOOST_FIXTURE_TEST_CASE(far_deadline_is_reached_in_at_most_nine_steps, Wheel) {
-    for (Duration distance : {Duration(1ns), Duration(65us), Duration(66us), Duration(1ms), Duration(1s), Duration(1h),
-                              Duration(24h), Duration(24h * 365), Duration(24h * 365 * 200)}) {
+    for (Duration distance : {Duration(1ns), Duration(65us), Duration(66us), Duration(1ms), Duration(1s),
+                              Duration(1h), Duration(24h), Duration(24h * 365), Duration(24h * 365 * 200)}) {
         CountingTimer timer;
         TimePoint deadline = now + distance;
         wheel.arm(timer, deadline);
@@ -346,8 +347,10 @@ BOOST_FIXTURE_TEST_CASE(a_million_timers_at_once_fire_in_order_without_an_alloca
     std::mt19937_64 random(1);
     std::size_t allocations = allocations_made();
 
-    for (OrderedTimer& timer : timers) wheel.arm(timer, beginning + Duration(random() % 3'600'000'000'000u));
-    for (std::size_t i = 0; i < count; i += 2) timers[i].disarm();
+    for (OrderedTimer& timer : timers)
+        wheel.arm(timer, beginning + Duration(random() % 3'600'000'000'000u));
+    for (std::size_t i = 0; i < count; i += 2)
+        timers[i].disarm();
     run_to(beginning + 1h);
 
     BOOST_TEST(allocations_made() == allocations);
@@ -386,7 +389,8 @@ BOOST_FIXTURE_TEST_CASE(wheel_agrees_with_a_sorted_map, Wheel) {
     };
     fired.clear();
     std::vector<NumberedTimer> timers(200);
-    for (std::size_t i = 0; i < timers.size(); ++i) timers[i].number = static_cast<int>(i);
+    for (std::size_t i = 0; i < timers.size(); ++i)
+        timers[i].number = static_cast<int>(i);
     // Ordered by deadline, and by the count of armings among equal ones.
     std::map<std::pair<TimePoint, int>, int> model;
     std::map<int, std::pair<TimePoint, int>> key_of;

@@ -26,14 +26,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int waiting_line = __LINE__ + 2;
-Task<> wait_for_ever(Gate& gate) {
-    co_await gate.pass();
-}
+constexpr int waiting_line = __LINE__ + 1;
+Task<> wait_for_ever(Gate& gate) { co_await gate.pass(); }
 
 // Lets an executor that is about to idle do so, as far as that can be had without a measure of time.
 void let_others_run() {
-    for (int i = 0; i < 2000; ++i) std::this_thread::yield();
+    for (int i = 0; i < 2000; ++i)
+        std::this_thread::yield();
 }
 
 }  // namespace
@@ -53,7 +52,8 @@ BOOST_FIXTURE_TEST_CASE(time_stands_still_while_a_task_can_run, VirtualTime) {
     run([&]() -> Task<> {
         auto sleeper = []() -> Task<> { co_await sleep_for(1ns); };
         Running<void> running = executor.start(sleeper());
-        for (int i = 0; i < 1000; ++i) co_await yield();
+        for (int i = 0; i < 1000; ++i)
+            co_await yield();
 
         BOOST_TEST((elapsed() == Duration::zero()));
         BOOST_TEST(!running.has_ended());
@@ -255,10 +255,12 @@ BOOST_FIXTURE_TEST_CASE(host_may_advance_while_an_operation_is_in_flight, Virtua
     auto sleeper = []() -> Task<> { co_await sleep_for(1s); };
     Running<void> reading = executor.start(reader());
     Running<void> sleeping = executor.start(sleeper());
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     clock.advance(1s);
-    while (executor.turn()) {}
+    while (executor.turn()) {
+    }
 
     BOOST_TEST(sleeping.has_ended());
     BOOST_TEST(!reading.has_ended());

@@ -37,9 +37,7 @@ struct Outcome {
     std::string complaint;
 };
 
-Task<> nothing() {
-    co_return;
-}
+Task<> nothing() { co_return; }
 
 Task<int> small_task() {
     co_await sleep_for(std::chrono::milliseconds(1));
@@ -87,7 +85,7 @@ private:
             std::uint64_t resumes = executor_->stats().resumes;
             bool has_more = executor_->turn(1);
             if (running_->has_ended()) return;
-            if (executor_->stats().resumes != resumes) at_suspension_point();
+            if (executor_->stats().resumes != resumes) at_suspension_point(has_more);
             if (executor_ == nullptr) return;
             if (!has_more && !wait_for_work()) return complain("nothing can run any more");
         }
@@ -99,11 +97,17 @@ private:
         if (ending_ == Ending::executor) destroy_executor();
     }
 
-    void at_suspension_point() {
+    void at_suspension_point(bool has_more) {
         ++outcome_.points;
         bool again = end_at_ && ending_ == Ending::scope_repeatedly && outcome_.points == *end_at_ + 1;
         if (outcome_.points != end_at_ && !again) return;
         switch (ending_) {
+        case Ending::scope_after_results:
+            // Events are gathered and timers fire, but nothing is resumed.
+            if (!has_more) wait_for_work();
+            executor_->turn(0);
+            if (scope_ != nullptr) scope_->cancel();
+            return;
         case Ending::scope_repeatedly:
             if (scope_ != nullptr) scope_->cancel();
             [[fallthrough]];
@@ -178,17 +182,18 @@ Leftovers look() {
     return Leftovers{outstanding_allocations(), Counted::live(), Counted::misused()};
 }
 
-Outcome run_and_check(const Scenario& scenario, const SweepOptions& options, std::optional<std::size_t> end_at) {
+Outcome run_and_check(const Scenario& scenario, const SweepOptions& options,
+                      std::optional<std::size_t> end_at) {
     Outcome outcome;
     Leftovers before;
     Leftovers after;
     // What is allocated once and kept (a locale, say) shows up in one run, a leak in each.
     for (int attempt = 0; attempt < 3; ++attempt) {
-        if (options.before) options.before();
         before = look();
+        if (options.before) options.before();
         outcome = Run(scenario, options.ending, end_at)();
-        after = look();
         if (options.after) options.after();
+        after = look();
         if (!outcome.complaint.empty() || after.allocations == before.allocations) break;
     }
     BOOST_TEST_INFO("the scenario was ended at its suspension point "
@@ -217,17 +222,17 @@ SweepReport sweep(const std::function<Task<>()>& scenario, const SweepOptions& o
         else
             ++report.unwound;
     }
-    BOOST_TEST_MESSAGE("sweep: " << report.unwound << " runs unwound, " << report.finished << " finished first");
+    BOOST_TEST_MESSAGE("sweep: " << report.unwound << " runs unwound, " << report.finished
+                                 << " finished first");
     return report;
 }
 
-SweepReport sweep(const std::function<Task<>()>& scenario) {
-    return sweep(scenario, SweepOptions());
-}
+SweepReport sweep(const std::function<Task<>()>& scenario) { return sweep(scenario, SweepOptions()); }
 
 SweepReport sweep_all_endings(const std::function<Task<>()>& scenario) {
     SweepReport report = sweep(scenario, SweepOptions(Ending::scope));
-    for (Ending ending : {Ending::scope_repeatedly, Ending::root, Ending::executor})
+    for (Ending ending :
+         {Ending::scope_repeatedly, Ending::scope_after_results, Ending::root, Ending::executor})
         sweep(scenario, SweepOptions(ending));
     return report;
 }

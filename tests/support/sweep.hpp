@@ -14,6 +14,8 @@ enum class Ending {
     scope,
     /// The same, asked for a second time at once and a third time after the next step.
     scope_repeatedly,
+    /// The same, when the results that the tasks wait for have come but no task has been told yet.
+    scope_after_results,
     /// By cancelling the task that was started with `Executor::start`.
     root,
     /// By destroying the executor.
@@ -25,7 +27,8 @@ struct SweepOptions {
     explicit SweepOptions(Ending e) noexcept : ending(e) {}
 
     Ending ending = Ending::scope;
-    /// Called before and after each run: to make what the scenario uses, and to check what it leaves.
+    /// Called before and after each run: to make what the scenario uses, and to check what it leaves. What `before`
+    /// allocates, `after` gives back.
     std::function<void()> before;
     std::function<void()> after;
 };

@@ -2,15 +2,18 @@
 #include "client.hpp"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace leat::test {
 namespace {
@@ -143,6 +146,15 @@ std::uint64_t Client::received_at_the_end() {
         receive_some();
     }
     return received_;
+}
+
+void Client::wait_until_arrived() const {
+    Deadline deadline;
+    int unacknowledged = 1;
+    while (::ioctl(socket_.get(), SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0) {
+        deadline.check("what was sent to arrive");
+        std::this_thread::yield();
+    }
 }
 
 void Client::finish_sending() {

@@ -49,6 +49,9 @@ public:
     /// Receives to the end, whichever way it comes; returns the number of bytes that had come back by then.
     std::uint64_t received_at_the_end();
 
+    /// Waits until the server's system has received all that was sent.
+    void wait_until_arrived() const;
+
     void finish_sending();
     /// Closes so that the server sees a reset.
     void reset();

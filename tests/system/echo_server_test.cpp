@@ -242,7 +242,7 @@ BOOST_AUTO_TEST_CASE(terminate_under_live_traffic_truncates_no_echo) {
     EchoServer server;
     Swarm swarm(server.endpoint(), {.connections = 500, .block = 12'000});
 
-    swarm.exchange_until_all_end([&] { server.signal(SIGTERM); });
+    swarm.exchange_until_all_end(Swarm::Afterwards::go_on, [&] { server.signal(SIGTERM); });
 
     BOOST_TEST(swarm.served() == 500u);
     BOOST_TEST(swarm.cut_short() == 0u);
@@ -283,15 +283,28 @@ BOOST_AUTO_TEST_CASE(terminate_closes_idle_connections) {
 
 BOOST_AUTO_TEST_CASE(terminate_waits_for_a_slow_reader) {
     EchoServer server({.arguments = {"--drain-timeout", "3600"}});
-    Client probe(server.endpoint());
     Client slow(server.endpoint(), {.narrow = true});
-    send_until_stuck(slow, probe);
+    slow.send(60'000);
+    slow.wait_until_arrived();
 
     server.signal(SIGTERM);
     wait_until_it_stopped_listening(server.endpoint());
+    server.wait_until_idle();
 
     BOOST_TEST(server.is_running());
-    BOOST_TEST(slow.received_at_the_end() == slow.sent());
+    BOOST_TEST(slow.received_at_the_end() == 60'000u);
+    BOOST_TEST(!slow.was_reset());
+    BOOST_TEST(server.process().wait() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(terminate_ends_a_sender_that_never_stops_at_the_drain_timeout) {
+    EchoServer server({.arguments = {"--drain-timeout", "0.5"}});
+    Client client(server.endpoint());
+    client.expect_echo(mebibyte);
+
+    server.signal(SIGTERM);
+
+    BOOST_TEST((client.exchange(1024 * gibibyte) == Outcome::closed));
     BOOST_TEST(server.process().wait() == 0);
 }
 
@@ -353,6 +366,17 @@ BOOST_AUTO_TEST_CASE(idle_connection_is_closed_and_never_early) {
     BOOST_TEST(idle.received_at_the_end() == 0u);
     BOOST_TEST((steady_clock::now() - start >= 1s));
     active.expect_echo(mebibyte);
+    BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(idle_timeout_ends_a_peer_that_never_reads) {
+    EchoServer server({.arguments = {"--idle-timeout", "0.5"}});
+    std::size_t baseline = server.descriptors_at_rest();
+    Client stalled(server.endpoint(), {.narrow = true});
+    stalled.send(60'000);
+
+    server.wait_for_descriptors(baseline);
+
     BOOST_TEST(server.stop() == 0);
 }
 

@@ -44,8 +44,8 @@ void expect_clean_end(EchoServer& server) {
     BOOST_TEST(server.trace().lines_with("--- SIGPIPE") == 0u);
 }
 
-// `fault` hits the acceptor; nobody may notice.
-void expect_invisible_to_new_connections(const Injection& fault) {
+// `fault` hits the acceptor; no client may notice. How many lines the server writes about it.
+std::size_t complaints_of_an_acceptor_under(const Injection& fault) {
     EchoServer server(fault);
     Client early(server.endpoint());
     early.expect_echo(1000);
@@ -55,6 +55,7 @@ void expect_invisible_to_new_connections(const Injection& fault) {
     early.expect_echo(1000);
     BOOST_TEST(server.trace().injected("accept4") > 0u);
     expect_clean_end(server);
+    return server.complaints();
 }
 
 // Lockstep, streaming and half-closed traffic, all of it under `fault`.
@@ -170,7 +171,7 @@ BOOST_AUTO_TEST_CASE(accept_that_always_fails_does_not_spin) {
 
 BOOST_AUTO_TEST_CASE(accept_of_an_aborted_connection_is_invisible) {
     if (!can_inject()) return;
-    expect_invisible_to_new_connections(Injection().fail("accept4", "ECONNABORTED", "1+2"));
+    BOOST_TEST(complaints_of_an_acceptor_under(Injection().fail("accept4", "ECONNABORTED", "1+2")) == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(connections_reset_before_their_accept_hurt_nobody) {
@@ -196,22 +197,25 @@ BOOST_AUTO_TEST_CASE(connections_reset_before_their_accept_hurt_nobody) {
 
 BOOST_AUTO_TEST_CASE(accept_short_of_memory_backs_off_and_recovers) {
     if (!can_inject()) return;
-    expect_invisible_to_new_connections(Injection().fail("accept4", "ENOBUFS", "2..5"));
-    expect_invisible_to_new_connections(Injection().fail("accept4", "ENOMEM", "2..5"));
+    for (const char* error : {"ENOBUFS", "ENOMEM"}) {
+        BOOST_TEST(complaints_of_an_acceptor_under(Injection().fail("accept4", error, "2..5")) == 1u, error);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(transient_network_errors_leave_the_listener_open) {
     if (!can_inject()) return;
     for (const char* error : {"EPROTO", "ENETDOWN", "EHOSTUNREACH", "EOPNOTSUPP", "ETIMEDOUT", "EPERM"}) {
         BOOST_TEST_CONTEXT(error) {
-            expect_invisible_to_new_connections(Injection().fail("accept4", error, "2..4"));
+            BOOST_TEST(complaints_of_an_acceptor_under(Injection().fail("accept4", error, "2..4")) <= 1u);
         }
     }
 }
 
 BOOST_AUTO_TEST_CASE(interrupted_accept_is_invisible) {
     if (!can_inject()) return;
-    expect_invisible_to_new_connections(Injection().tamper("accept4", "error=EINTR:signal=SIGCHLD", "1+2"));
+    Injection fault = Injection().tamper("accept4", "error=EINTR:signal=SIGCHLD", "1+2");
+
+    BOOST_TEST(complaints_of_an_acceptor_under(fault) == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(fatal_accept_error_is_reported_once_and_connections_are_finished) {
@@ -453,11 +457,44 @@ BOOST_AUTO_TEST_CASE(terminate_under_an_interrupt_storm_truncates_no_echo) {
     EchoServer server(Injection().fail("accept4,recvfrom,sendto," + every_wait, "EINTR", "1+2"));
     Swarm swarm(server.endpoint(), {.connections = 50, .block = 1000});
 
-    swarm.exchange_until_all_end([&] { server.signal(SIGTERM); });
+    swarm.exchange_until_all_end(Swarm::Afterwards::finish_block, [&] { server.signal(SIGTERM); });
 
     BOOST_TEST(swarm.served() == 50u);
     BOOST_TEST(swarm.cut_short() == 0u);
     BOOST_TEST(server.process().wait() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(every_other_call_may_fail_once_while_it_serves) {
+    if (!can_inject()) return;
+    using Failure = std::pair<const char*, const char*>;
+    for (auto [call, error] :
+         {Failure("poll", "EINTR"), Failure("poll", "ENOMEM"), Failure("read", "EINTR"),
+          Failure("shutdown", "ENOTCONN"), Failure("close", "EINTR"), Failure("close", "EIO")}) {
+        std::size_t known = calls_until_first_connection(call);
+        for (std::size_t number = known + 1; number <= known + 3; ++number) {
+            BOOST_TEST_CONTEXT(call << " " << error << " at " << number) {
+                EchoServer server({.arguments = {"--drain-timeout", "0.5"},
+                                   .injection = Injection().fail(call, error, at(number))});
+                Swarm swarm(server.endpoint(), {.connections = 10, .block = 1000});
+                swarm.exchange(5);
+
+                BOOST_TEST(count_served(server, 5) == 5u);
+                swarm.exchange(5);
+
+                BOOST_TEST(swarm.alive() == 10u);
+                expect_clean_end(server);
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(missing_null_device_turns_nobody_away) {
+    if (!can_inject()) return;
+    // As in a root folder of its own: what is held in reserve must not need a file.
+    EchoServer server(Injection().fail("openat", "ENOENT", "1+").only_on("/dev/null"));
+
+    BOOST_TEST(count_served(server, 5) == 5u);
+    expect_clean_end(server);
 }
 
 BOOST_AUTO_TEST_CASE(signal_whose_wake_call_failed_is_not_forgotten) {
@@ -470,6 +507,7 @@ BOOST_AUTO_TEST_CASE(signal_whose_wake_call_failed_is_not_forgotten) {
     // Both are the same signal: what the first left behind, the second brings to notice.
     server.signal(SIGTERM);
     server.wait_until_idle();
+    BOOST_TEST(server.trace().injected("write") == 1u);
     if (server.is_running()) server.signal(SIGTERM);
 
     BOOST_TEST(client.received_at_the_end() == 1000u);

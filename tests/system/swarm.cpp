@@ -90,22 +90,19 @@ void Swarm::exchange(std::uint64_t blocks) {
     }
 }
 
-void Swarm::exchange_until_all_end(const std::function<void()>& act) {
+void Swarm::exchange_until_all_end(Afterwards afterwards, const std::function<void()>& act) {
     constexpr std::uint64_t warm_up_blocks = 5;
     exchange(warm_up_blocks);
     endless_ = true;
     std::uint64_t in_the_midst = blocks_ + 2 * members_.size();
-    for (Member& member : members_) {
+    for (Member& member : members_)
         give_target(member, 1);
-    }
-    bool has_acted = false;
-    while (busy_ > 0) {
+    while (blocks_ < in_the_midst)
         turn();
-        if (!has_acted && blocks_ >= in_the_midst) {
-            act();
-            has_acted = true;
-        }
-    }
+    act();
+    endless_ = afterwards == Afterwards::go_on;
+    while (alive() > 0)
+        turn();
 }
 
 void Swarm::turn() {

@@ -29,8 +29,10 @@ public:
 
     /// Lets each member exchange `blocks` more; returns when all have, or have ended.
     void exchange(std::uint64_t blocks);
-    /// Keeps all busy until each has ended; `act` is called once, in the midst of it.
-    void exchange_until_all_end(const std::function<void()>& act);
+    /// Keeps all busy until each has ended; `act` is called once, in the midst of it. Afterwards they go on sending,
+    /// or only finish the block which is under way.
+    enum class Afterwards { go_on, finish_block };
+    void exchange_until_all_end(Afterwards afterwards, const std::function<void()>& act);
     void close();
 
     std::size_t alive() const;

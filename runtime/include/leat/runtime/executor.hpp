@@ -184,8 +184,9 @@ private:
     void begin_running();
     void take_posted() noexcept;
     void fire_timers() noexcept;
-    void deliver_completions() noexcept;
-    void run_ready(std::size_t budget) noexcept;
+    // Both give what is left of the budget.
+    std::size_t deliver_completions(std::size_t budget) noexcept;
+    std::size_t run_ready(std::size_t budget) noexcept;
     [[gnu::always_inline]] inline void resume(TaskFrame& task) noexcept;
     void destroy_next_frame() noexcept;
     void look_at_io(bool may_block);
@@ -195,6 +196,7 @@ private:
     bool can_jump() const noexcept;
     void wake_host() noexcept;
     void shut_down() noexcept;
+    void cancel_roots() noexcept;
 
     // The hot part, together.
     Wait* ready_ = nullptr;
@@ -207,6 +209,7 @@ private:
     bool running_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
     bool asleep_ = false;
+    bool completions_come_first_ = false;
 
     ExecutorOptions options_;
     Poll poll_;
