@@ -26,7 +26,8 @@ void write_line(int fd, const std::string& line) {
 
 void prepare() {
     int fd = ::open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO) fd = ::open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = ::open("/dev/null", O_RDWR);
     if (fd >= 0) ::close(fd);
     std::signal(SIGPIPE, SIG_IGN);
 }

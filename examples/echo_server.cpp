@@ -45,7 +45,8 @@ struct Settings {
 // ---- Serving ----
 
 // The first signal lets connections finish what has arrived; the second one ends them.
-leat::Task<> end_on_signals(leat::Signals& signals, leat::ServeControl& control, leat::TcpListener& listener) {
+leat::Task<> end_on_signals(leat::Signals& signals, leat::ServeControl& control,
+                            leat::TcpListener& listener) {
     co_await signals.next();
     control.drain();
     listener.close();
@@ -102,7 +103,8 @@ Number parse_number(const std::string& text, Number least, Number largest, const
 }
 
 std::size_t parse_count(const std::string& text) {
-    return parse_number<std::size_t>(text, 1, std::numeric_limits<std::size_t>::max(), "positive whole number");
+    return parse_number<std::size_t>(text, 1, std::numeric_limits<std::size_t>::max(),
+                                     "positive whole number");
 }
 
 leat::Duration parse_seconds(const std::string& text) {
@@ -122,17 +124,23 @@ Settings parse_arguments(CLI::App& app, int argc, char* argv[]) {
         };
         app.add_option_function<std::string>(name, take_or_explain, help)->type_name(type);
     };
-    add("--listen", "ADDRESS:PORT", [&](auto& text) { settings.address = leat::Address::parse(text); },
+    add(
+        "--listen", "ADDRESS:PORT", [&](auto& text) { settings.address = leat::Address::parse(text); },
         "where to listen, IPv6 in brackets, port 0 for any (127.0.0.1:7777)");
-    add("--backend", "NAME", [&](auto& text) { settings.backend = leat::Backend::by_name(text); },
+    add(
+        "--backend", "NAME", [&](auto& text) { settings.backend = leat::Backend::by_name(text); },
         "the kernel interface to use (LEAT_BACKEND, or the best one)");
-    add("--max-connections", "N", [&](auto& text) { settings.serve.max_connections = parse_count(text); },
+    add(
+        "--max-connections", "N", [&](auto& text) { settings.serve.max_connections = parse_count(text); },
         "how many to serve at once; others wait (no limit)");
-    add("--idle-timeout", "SECONDS", [&](auto& text) { settings.serve.idle_timeout = parse_seconds(text); },
+    add(
+        "--idle-timeout", "SECONDS", [&](auto& text) { settings.serve.idle_timeout = parse_seconds(text); },
         "closes a connection on which nothing moves for so long; 0: never (0)");
-    add("--drain-timeout", "SECONDS", [&](auto& text) { settings.serve.drain_timeout = parse_seconds(text); },
+    add(
+        "--drain-timeout", "SECONDS", [&](auto& text) { settings.serve.drain_timeout = parse_seconds(text); },
         "how long connections may take to finish after a signal (10)");
-    add("--stats", "SECONDS", [&](auto& text) { settings.statistics_period = parse_seconds(text); },
+    add(
+        "--stats", "SECONDS", [&](auto& text) { settings.statistics_period = parse_seconds(text); },
         "prints a line each period; 0: none (0)");
     app.parse(argc, argv);
     return settings;

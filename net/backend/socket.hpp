@@ -68,7 +68,8 @@ int option(NativeHandle socket, Option option, std::error_code& error) noexcept;
 void set_option(NativeHandle socket, Option option, int value, std::error_code& error) noexcept;
 
 std::optional<std::chrono::seconds> linger(NativeHandle socket, std::error_code& error) noexcept;
-void set_linger(NativeHandle socket, std::optional<std::chrono::seconds> linger, std::error_code& error) noexcept;
+void set_linger(NativeHandle socket, std::optional<std::chrono::seconds> linger,
+                std::error_code& error) noexcept;
 
 /// Nothing, without an error: it would block.
 std::optional<std::size_t> try_receive(NativeHandle socket, std::span<std::byte> buffer, bool peek,

@@ -28,7 +28,8 @@ Answer checked(Answer answer, std::error_code& error) noexcept {
 template <class Call>
 auto uninterrupted(Call call) noexcept {
     auto answer = call();
-    while (answer < 0 && errno == EINTR) answer = call();
+    while (answer < 0 && errno == EINTR)
+        answer = call();
     return answer;
 }
 
@@ -49,19 +50,32 @@ struct OptionName {
 OptionName name_of(NativeHandle socket, Option option, std::error_code& error) noexcept {
     error.clear();
     switch (option) {
-    case Option::no_delay: return {IPPROTO_TCP, TCP_NODELAY};
-    case Option::keep_alive: return {SOL_SOCKET, SO_KEEPALIVE};
-    case Option::keep_alive_idle: return {IPPROTO_TCP, TCP_KEEPIDLE};
-    case Option::keep_alive_interval: return {IPPROTO_TCP, TCP_KEEPINTVL};
-    case Option::keep_alive_probes: return {IPPROTO_TCP, TCP_KEEPCNT};
-    case Option::receive_buffer_size: return {SOL_SOCKET, SO_RCVBUF};
-    case Option::send_buffer_size: return {SOL_SOCKET, SO_SNDBUF};
-    case Option::user_timeout: return {IPPROTO_TCP, TCP_USER_TIMEOUT};
-    case Option::reuse_address: return {SOL_SOCKET, SO_REUSEADDR};
-    case Option::reuse_port: return {SOL_SOCKET, SO_REUSEPORT};
-    case Option::ipv6_only: return {IPPROTO_IPV6, IPV6_V6ONLY};
-    case Option::pending_error: return {SOL_SOCKET, SO_ERROR};
-    case Option::hops: break;
+    case Option::no_delay:
+        return {IPPROTO_TCP, TCP_NODELAY};
+    case Option::keep_alive:
+        return {SOL_SOCKET, SO_KEEPALIVE};
+    case Option::keep_alive_idle:
+        return {IPPROTO_TCP, TCP_KEEPIDLE};
+    case Option::keep_alive_interval:
+        return {IPPROTO_TCP, TCP_KEEPINTVL};
+    case Option::keep_alive_probes:
+        return {IPPROTO_TCP, TCP_KEEPCNT};
+    case Option::receive_buffer_size:
+        return {SOL_SOCKET, SO_RCVBUF};
+    case Option::send_buffer_size:
+        return {SOL_SOCKET, SO_SNDBUF};
+    case Option::user_timeout:
+        return {IPPROTO_TCP, TCP_USER_TIMEOUT};
+    case Option::reuse_address:
+        return {SOL_SOCKET, SO_REUSEADDR};
+    case Option::reuse_port:
+        return {SOL_SOCKET, SO_REUSEPORT};
+    case Option::ipv6_only:
+        return {IPPROTO_IPV6, IPV6_V6ONLY};
+    case Option::pending_error:
+        return {SOL_SOCKET, SO_ERROR};
+    case Option::hops:
+        break;
     }
     if (family_of(socket, error) == AF_INET6) return {IPPROTO_IPV6, IPV6_UNICAST_HOPS};
     return {IPPROTO_IP, IP_TTL};
@@ -183,13 +197,13 @@ void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {
 }
 
 Address local_address(NativeHandle socket, std::error_code& error) noexcept {
-    return address_of(socket, [](int fd, sockaddr* name, socklen_t* size) { return ::getsockname(fd, name, size); },
-                      error);
+    return address_of(
+        socket, [](int fd, sockaddr* name, socklen_t* size) { return ::getsockname(fd, name, size); }, error);
 }
 
 Address peer_address(NativeHandle socket, std::error_code& error) noexcept {
-    return address_of(socket, [](int fd, sockaddr* name, socklen_t* size) { return ::getpeername(fd, name, size); },
-                      error);
+    return address_of(
+        socket, [](int fd, sockaddr* name, socklen_t* size) { return ::getpeername(fd, name, size); }, error);
 }
 
 int option(NativeHandle socket, Option option, std::error_code& error) noexcept {
@@ -215,7 +229,8 @@ std::optional<std::chrono::seconds> linger(NativeHandle socket, std::error_code&
     return std::chrono::seconds(setting.l_linger);
 }
 
-void set_linger(NativeHandle socket, std::optional<std::chrono::seconds> linger, std::error_code& error) noexcept {
+void set_linger(NativeHandle socket, std::optional<std::chrono::seconds> linger,
+                std::error_code& error) noexcept {
     ::linger setting{};
     setting.l_onoff = linger.has_value() ? 1 : 0;
     setting.l_linger = linger.has_value() ? static_cast<int>(linger->count()) : 0;
@@ -258,16 +273,20 @@ AcceptFailure classify_accept_failure(const std::error_code& error) noexcept {
     if (error.category() != std::system_category()) return AcceptFailure::fatal;
     switch (error.value()) {
     case EMFILE:
-    case ENFILE: return AcceptFailure::no_descriptors;
+    case ENFILE:
+        return AcceptFailure::no_descriptors;
     case ENOBUFS:
-    case ENOMEM: return AcceptFailure::no_memory;
+    case ENOMEM:
+        return AcceptFailure::no_memory;
     case EBADF:
     case EINVAL:
     case ENOTSOCK:
-    case EFAULT: return AcceptFailure::fatal;
+    case EFAULT:
+        return AcceptFailure::fatal;
     // accept(2) hands on what the network had to say about the new connection, and a firewall's EPERM. What else
     // comes is taken for such, too: paced, it costs little, while a listener given up costs the service.
-    default: return AcceptFailure::passing;
+    default:
+        return AcceptFailure::passing;
     }
 }
 

@@ -103,7 +103,8 @@ std::optional<std::array<std::uint8_t, 16>> parse_ipv6(std::string_view text) {
 
 std::uint32_t parse_scope(std::string_view scope, std::string_view text) {
     constexpr std::size_t digits_of_32_bits = 10;
-    if (std::optional<std::uint32_t> index = number<std::uint32_t>(scope, 10, digits_of_32_bits)) return *index;
+    if (std::optional<std::uint32_t> index = number<std::uint32_t>(scope, 10, digits_of_32_bits))
+        return *index;
     std::optional<std::uint32_t> index = detail::socket::scope_by_name(std::string(scope).c_str());
     if (!index) refuse(text, "there is no interface '" + std::string(scope) + "'");
     return *index;

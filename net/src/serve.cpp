@@ -52,13 +52,53 @@ public:
 
 }  // namespace
 
-/// A connection of a server, beside its handler's frame.
-class Connection final : public GroupChild {
+/// What a server keeps of a connection, beside its handler's frame.
+class Connection : public GroupChild {
 public:
-    Connection(Server& server, TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : GroupChild(group, std::source_location::current()), server_(server), watch_(source), since_(now) {}
+    Connection(Server& server, TaskGroup& group, const Source& source) noexcept
+        : GroupChild(group), server_(server), watch_(source) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
+
+    void shut(Half half) noexcept {
+        NativeHandle handle = watch_.native_handle();
+        if (handle == invalid_handle) return;
+        std::error_code ignored;  // Gone already, then.
+        socket::shutdown(handle, half, ignored);
+    }
+
+    std::source_location spawned() const noexcept override { return std::source_location::current(); }
+
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
+
+protected:
+    ~Connection() = default;
+
+private:
+    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
+
+    Server& server_;
+    SourceWatch watch_;
+};
+
+class UntimedConnection final : public Connection {
+public:
+    using Connection::Connection;
+
+private:
+    void dispose() noexcept override { delete this; }
+};
+
+static_assert(sizeof(UntimedConnection) <= 64, "there may be very many of these");
+
+/// One that may not be idle for too long.
+class TimedConnection final : public Connection {
+public:
+    TimedConnection(Server& server, TaskGroup& group, const Source& source, TimePoint now) noexcept
+        : Connection(server, group, source), since_(now) {}
 
     /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
     bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept {
@@ -72,23 +112,10 @@ public:
         return true;
     }
 
-    void shut(Half half) noexcept {
-        NativeHandle handle = watch_.native_handle();
-        if (handle == invalid_handle) return;
-        std::error_code ignored;  // Gone already, then.
-        socket::shutdown(handle, half, ignored);
-    }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
-
 private:
     void dispose() noexcept override { delete this; }
-    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
 
-    Server& server_;
-    SourceWatch watch_;
-    // For the idle time-out: what it had moved when that was last found to be enough, which was no earlier than it was.
+    // What it had moved when that was last found to be enough, which was no earlier than it was.
     std::uint64_t counted_ = 0;
     TimePoint since_;
 };
@@ -110,7 +137,8 @@ public:
     std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() : 0; }
     ServeReport report() const noexcept;
 
-    void connection_ended(const Connection& connection, std::exception_ptr& failure, bool was_unwound) noexcept;
+    void connection_ended(const Connection& connection, std::exception_ptr& failure,
+                          bool was_unwound) noexcept;
 
 private:
     class Acceptance;
@@ -124,6 +152,8 @@ private:
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
     void start(TcpStream&& stream) noexcept;
+    template <class Kind, class... More>
+    void start_as(TcpStream&& stream, More... more);
     void count_failure(std::exception_ptr failure) noexcept;
     void notice(const char* what, const std::string& why) noexcept;
     void arm_sweep() noexcept;
@@ -154,7 +184,8 @@ private:
 /// An accept that the server can interrupt; then it gives nothing.
 class Server::Acceptance final : public AcceptOperation {
 public:
-    explicit Acceptance(Server& server) noexcept : AcceptOperation(server.listener_.accept()), server_(server) {
+    explicit Acceptance(Server& server) noexcept
+        : AcceptOperation(server.listener_.accept()), server_(server) {
         server_.acceptance_ = this;
     }
     Acceptance(const Acceptance&) = delete;
@@ -224,10 +255,15 @@ void Connection::ended(std::exception_ptr& failure, bool was_unwound) noexcept {
     server_.connection_ended(*this, failure, was_unwound);
 }
 
-Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler, const ServeOptions& options,
-               ServeControl& control) noexcept
-    : executor_(executor), listener_(listener), handler_(handler), options_(options), control_(control),
-      reserve_(socket::open_reserve()), pause_length_(options.shortest_pause) {
+Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler,
+               const ServeOptions& options, ServeControl& control) noexcept
+    : executor_(executor),
+      listener_(listener),
+      handler_(handler),
+      options_(options),
+      control_(control),
+      reserve_(socket::open_reserve()),
+      pause_length_(options.shortest_pause) {
     control_.server_ = this;
 }
 
@@ -298,7 +334,8 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
         reserve_.close();
         return Duration::zero();
     }
-    if (failure == AcceptFailure::passing && ++failures_in_a_row_ <= failures_without_pause) return Duration::zero();
+    if (failure == AcceptFailure::passing && ++failures_in_a_row_ <= failures_without_pause)
+        return Duration::zero();
     return next_pause();
 }
 
@@ -313,11 +350,10 @@ void Server::start(TcpStream&& stream) noexcept {
     try {
         std::error_code error = executor_.poll().bind(stream.source());
         if (error) throw std::system_error(error, "bind a connection");
-        auto connection = std::make_unique<Connection>(*this, *group_, stream.source(), executor_.now());
-        Task<> task = handler_(std::move(stream));
-        // A drain may have begun since the system took it.
-        if (is_draining()) connection->shut(Half::read);
-        group_->adopt(*connection.release(), task.release().promise());
+        if (has_idle_timeout())
+            start_as<TimedConnection>(std::move(stream), executor_.now());
+        else
+            start_as<UntimedConnection>(std::move(stream));
     } catch (...) {
         count_failure(std::current_exception());
         notice("a connection was closed", "its handler could not be started");
@@ -326,9 +362,19 @@ void Server::start(TcpStream&& stream) noexcept {
     if (has_idle_timeout() && !is_armed()) arm_sweep();
 }
 
+template <class Kind, class... More>
+void Server::start_as(TcpStream&& stream, More... more) {
+    auto connection = std::make_unique<Kind>(*this, *group_, stream.source(), more...);
+    Task<> task = handler_(std::move(stream));
+    // A drain may have begun since the system took it.
+    if (is_draining()) connection->shut(Half::read);
+    group_->adopt(*connection.release(), task.release().promise());
+}
+
 // ---- What connections and their owner tell ----
 
-void Server::connection_ended(const Connection& connection, std::exception_ptr& failure, bool was_unwound) noexcept {
+void Server::connection_ended(const Connection& connection, std::exception_ptr& failure,
+                              bool was_unwound) noexcept {
     report_.bytes += connection.moved();
     if (was_unwound)
         ++report_.cancelled;
@@ -395,7 +441,8 @@ void Server::arm_sweep() noexcept {
 
 void Server::expired() noexcept {
     TimePoint now = executor_.now();
-    for_each_connection([&](Connection& connection) {
+    for_each_connection([&](Connection& each) {
+        auto& connection = static_cast<TimedConnection&>(each);
         if (!connection.becomes_idle(options_.idle_bytes, options_.idle_timeout, now)) return;
         ++report_.idle;
         connection.shut(Half::both);
@@ -416,9 +463,13 @@ void ServeControl::stop() noexcept {
     if (server_ != nullptr) server_->wake();
 }
 
-std::size_t ServeControl::connections() const noexcept { return server_ != nullptr ? server_->connections() : 0; }
+std::size_t ServeControl::connections() const noexcept {
+    return server_ != nullptr ? server_->connections() : 0;
+}
 
-ServeReport ServeControl::report() const noexcept { return server_ != nullptr ? server_->report() : last_report_; }
+ServeReport ServeControl::report() const noexcept {
+    return server_ != nullptr ? server_->report() : last_report_;
+}
 
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler) {
     return serve(listener, std::move(handler), ServeOptions());

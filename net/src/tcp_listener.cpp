@@ -13,7 +13,8 @@ namespace socket = detail::socket;
 
 namespace {
 
-void listen_at(NativeHandle handle, const Address& address, const ListenOptions& options, std::error_code& error) {
+void listen_at(NativeHandle handle, const Address& address, const ListenOptions& options,
+               std::error_code& error) {
     auto set = [&](socket::Option option, bool on) {
         if (!error) socket::set_option(handle, option, on ? 1 : 0, error);
     };
@@ -44,9 +45,8 @@ TcpListener TcpListener::adopt(NativeHandle handle) {
 }
 
 Address TcpListener::local_address() const {
-    return checked("local_address", [&](std::error_code& error) {
-        return socket::local_address(native_handle(), error);
-    });
+    return checked("local_address",
+                   [&](std::error_code& error) { return socket::local_address(native_handle(), error); });
 }
 
 void TcpListener::set_ttl(int hops) {

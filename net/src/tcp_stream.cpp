@@ -19,7 +19,8 @@ void TransferOperation::throw_transfer_error() const {
 // ---- Connecting ----
 
 ConnectOperation::ConnectOperation(const Address& address, const ConnectOptions& options) noexcept
-    : IoOperation(Operation::connect(socket_, native_, socket::native_size(address))), address_(address),
+    : IoOperation(Operation::connect(socket_, native_, socket::native_size(address))),
+      address_(address),
       options_(options) {
     socket::to_native(address, native_);
 }
@@ -116,9 +117,8 @@ void TcpStream::shutdown(Half half) {
 }
 
 Address TcpStream::local_address() const {
-    return checked("local_address", [&](std::error_code& error) {
-        return socket::local_address(native_handle(), error);
-    });
+    return checked("local_address",
+                   [&](std::error_code& error) { return socket::local_address(native_handle(), error); });
 }
 
 Address TcpStream::peer_address() const {

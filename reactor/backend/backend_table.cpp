@@ -44,9 +44,7 @@ std::unique_ptr<Selector> make_selector(int row, const SelectorContext& context)
 
 }  // namespace detail
 
-std::span<const Backend> Backend::all() noexcept {
-    return detail::backends;
-}
+std::span<const Backend> Backend::all() noexcept { return detail::backends; }
 
 Backend Backend::by_name(std::string_view name) {
     std::string known;

@@ -45,9 +45,7 @@ int checked(int fd, const char* what) {
     return fd;
 }
 
-std::error_code last_error() noexcept {
-    return std::error_code(errno, std::system_category());
-}
+std::error_code last_error() noexcept { return std::error_code(errno, std::system_category()); }
 
 // What the kernel gives back: the slot's index and generation; bit 31 of the index tells interest mode, so that a
 // slot need not be looked at to know whose lock it is under.
@@ -85,7 +83,9 @@ std::uint32_t readiness_of(std::uint32_t events) noexcept {
 class EpollSelector final : public Selector {
 public:
     explicit EpollSelector(const SelectorContext& context)
-        : slots_(context.slots), completions_(context.completions), epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
+        : slots_(context.slots),
+          completions_(context.completions),
+          epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
           // Never read and so never zero: every write is an edge, and re-arming alone is one too.
           wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
         epoll_event event{};
@@ -95,7 +95,8 @@ public:
             throw std::system_error(last_error(), "leat: epoll_ctl");
         // Take the edge of that registration: nobody has woken anybody yet.
         epoll_event first;
-        while (::epoll_wait(epoll_.get(), &first, 1, 0) < 0 && errno == EINTR) {}
+        while (::epoll_wait(epoll_.get(), &first, 1, 0) < 0 && errno == EINTR) {
+        }
     }
 
     std::error_code add(Slot& slot) noexcept override {
@@ -117,7 +118,8 @@ public:
         // The two that every message needs go straight: a read which knows that it must wait, since the last one was short
         // and the kernel knows of the source; and a write that nothing stands in the way of.
         if (operation.kind() == Operation::Kind::receive) {
-            if (slot.reader == nullptr && (slot.bits & (Slot::readable | Slot::registered)) == Slot::registered &&
+            if (slot.reader == nullptr &&
+                (slot.bits & (Slot::readable | Slot::registered)) == Slot::registered &&
                 OperationAccess::size(operation) != 0) [[likely]] {
                 slot.reader = &operation;
                 completions_.park(operation);
@@ -184,34 +186,45 @@ private:
     static bool must_try(Operation& operation) noexcept {
         using Kind = Operation::Kind;
         switch (operation.kind()) {
-            [[likely]] case Kind::receive: return OperationAccess::size(operation) == 0;
-            case Kind::accept: return false;
-            case Kind::connect: return true;
-            case Kind::receive_vector:
-            case Kind::send_vector:
-            case Kind::send_vector_all: return holds_nothing(operation);
-            default: return OperationAccess::size(operation) == 0;
+        [[likely]] case Kind::receive:
+            return OperationAccess::size(operation) == 0;
+        case Kind::accept:
+            return false;
+        case Kind::connect:
+            return true;
+        case Kind::receive_vector:
+        case Kind::send_vector:
+        case Kind::send_vector_all:
+            return holds_nothing(operation);
+        default:
+            return OperationAccess::size(operation) == 0;
         }
     }
 
     /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
     [[gnu::always_inline]] void advance(Slot& slot, std::uint32_t events) noexcept {
+        // What a message brings: an edge of one direction carries the other one too.
+        if (events == (EPOLLIN | EPOLLOUT) && slot.writer == nullptr && slot.reader != nullptr) [[likely]] {
+            slot.bits |= Slot::readable | Slot::writable;
+            tried(slot.reader, slot, attempt_parked_read(*slot.reader, slot));
+            return;
+        }
+        advance_any(slot, events);
+    }
+
+    [[gnu::noinline]] void advance_any(Slot& slot, std::uint32_t events) noexcept {
         // A read stops at the mark of urgent data: however short it was, from then on it does not prove that nothing is
         // left, as at an end.
         constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
         if ((events & (EPOLLIN | any_end)) != 0) {
             slot.bits |= Slot::readable;
-            if ((events & any_end) != 0) [[unlikely]]
-                slot.bits |= Slot::read_closed;
-            if (slot.reader != nullptr) [[likely]]
-                tried(slot.reader, slot, attempt_parked_read(*slot.reader, slot));
+            if ((events & any_end) != 0) slot.bits |= Slot::read_closed;
+            if (slot.reader != nullptr) tried(slot.reader, slot, attempt(*slot.reader, slot));
         }
         if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
             slot.bits |= Slot::writable;
-            if ((events & (EPOLLHUP | EPOLLERR)) != 0) [[unlikely]]
-                slot.bits |= Slot::write_closed;
-            if (slot.writer != nullptr) [[unlikely]]
-                tried(slot.writer, slot, attempt(*slot.writer, slot));
+            if ((events & (EPOLLHUP | EPOLLERR)) != 0) slot.bits |= Slot::write_closed;
+            if (slot.writer != nullptr) tried(slot.writer, slot, attempt(*slot.writer, slot));
         }
     }
 
@@ -252,7 +265,8 @@ private:
     }
 
     /// After a call that left something to wait for. True: that failed, and the operation has ended.
-    [[gnu::noinline]] bool park(Operation& operation, Slot& slot, Operation*& waiting, Attempt outcome) noexcept {
+    [[gnu::noinline]] bool park(Operation& operation, Slot& slot, Operation*& waiting,
+                                Attempt outcome) noexcept {
         bool is_registered = (slot.bits & Slot::registered) != 0;
         if (!is_registered || outcome == Attempt::refused) {
             if (!(is_registered ? recheck(operation, slot) : enter(operation, slot))) return true;

@@ -12,9 +12,7 @@ namespace leat::detail {
 
 namespace {
 
-std::size_t page_size() noexcept {
-    return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
+std::size_t page_size() noexcept { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
 }  // namespace
 
@@ -26,8 +24,6 @@ ForkGuard::ForkGuard() {
     word_ = ::new (page) std::atomic<std::uintptr_t>(unowned);
 }
 
-ForkGuard::~ForkGuard() {
-    ::munmap(word_, page_size());
-}
+ForkGuard::~ForkGuard() { ::munmap(word_, page_size()); }
 
 }  // namespace leat::detail

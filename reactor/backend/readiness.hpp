@@ -49,7 +49,8 @@ Attempt sent_a_part(Operation& operation, Slot& slot, std::size_t sent) noexcept
 inline void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::uint8_t ready_bit,
                        std::uint8_t closed_bit) noexcept {
     slot.moved += bytes;
-    if (bytes < asked && (slot.bits & closed_bit) == 0) slot.bits = static_cast<std::uint8_t>(slot.bits & ~ready_bit);
+    if (bytes < asked && (slot.bits & closed_bit) == 0)
+        slot.bits = static_cast<std::uint8_t>(slot.bits & ~ready_bit);
 }
 
 /// `attempt` for a parked read, which is most often a plain receive: that is compiled into the backend's loop.

@@ -4,7 +4,6 @@
 #include <leat/reactor/operation.hpp>
 
 #include <algorithm>
-#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -28,16 +27,15 @@ static_assert(offsetof(ConstBuffer, size) == offsetof(iovec, iov_len));
 
 using Access = OperationAccess;
 
-void clear(Slot& slot, std::uint8_t bit) noexcept {
-    slot.bits = static_cast<std::uint8_t>(slot.bits & ~bit);
-}
+void clear(Slot& slot, std::uint8_t bit) noexcept { slot.bits = static_cast<std::uint8_t>(slot.bits & ~bit); }
 
 /// Calls again what a signal has interrupted; after a thousand times in a row the error is believed, so that nothing that
 /// always says EINTR can spin us for ever.
 template <class Call>
 ssize_t without_interruption(Call call) noexcept {
     ssize_t result = call();
-    for (int left = 1000; result < 0 && errno == EINTR && left != 0; --left) result = call();
+    for (int left = 1000; result < 0 && errno == EINTR && left != 0; --left)
+        result = call();
     return result;
 }
 
@@ -108,8 +106,8 @@ Attempt peek(Operation& operation, Slot& slot) noexcept {
 Attempt send(Operation& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
-    ssize_t sent =
-        without_interruption([&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
+    ssize_t sent = without_interruption(
+        [&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
     return finish_write(operation, slot, sent, size);
 }
 
@@ -135,7 +133,8 @@ struct Vector {
     explicit Vector(Operation& operation) noexcept
         : first(static_cast<iovec*>(Access::data(operation))),
           count(std::min<std::size_t>(Access::size(operation), IOV_MAX)) {
-        for (std::size_t i = 0; i < count; ++i) bytes += std::min(first[i].iov_len, largest_transfer);
+        for (std::size_t i = 0; i < count; ++i)
+            bytes += std::min(first[i].iov_len, largest_transfer);
     }
 
     msghdr message() const noexcept {
@@ -226,7 +225,8 @@ public:
         if (was_pending_) return;
         int error = errno;
         timespec none{};
-        while (sigtimedwait(&sigpipe_, nullptr, &none) < 0 && errno == EINTR) {}
+        while (sigtimedwait(&sigpipe_, nullptr, &none) < 0 && errno == EINTR) {
+        }
         pthread_sigmask(SIG_SETMASK, &before_, nullptr);
         errno = error;
     }
@@ -313,20 +313,34 @@ Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
 Attempt attempt(Operation& operation, Slot& slot) noexcept {
     using Kind = Operation::Kind;
     switch (operation.kind()) {
-        case Kind::accept: return accept(operation, slot);
-        case Kind::receive: return receive(operation, slot);
-        case Kind::receive_all: return receive_all(operation, slot);
-        case Kind::receive_vector: return receive_vector(operation, slot);
-        case Kind::peek: return peek(operation, slot);
-        case Kind::read: return read_file(operation, slot);
-        case Kind::wait_readable: return wait_for(slot, POLLIN | POLLRDHUP, Slot::readable);
-        case Kind::connect: return connect(operation, slot);
-        case Kind::send: return send(operation, slot);
-        case Kind::send_all: return send_all(operation, slot);
-        case Kind::send_vector: return send_vector(operation, slot);
-        case Kind::send_vector_all: return send_vector_all(operation, slot);
-        case Kind::write: return write_file(operation, slot);
-        case Kind::wait_writable: return wait_for(slot, POLLOUT, Slot::writable);
+    case Kind::accept:
+        return accept(operation, slot);
+    case Kind::receive:
+        return receive(operation, slot);
+    case Kind::receive_all:
+        return receive_all(operation, slot);
+    case Kind::receive_vector:
+        return receive_vector(operation, slot);
+    case Kind::peek:
+        return peek(operation, slot);
+    case Kind::read:
+        return read_file(operation, slot);
+    case Kind::wait_readable:
+        return wait_for(slot, POLLIN | POLLRDHUP, Slot::readable);
+    case Kind::connect:
+        return connect(operation, slot);
+    case Kind::send:
+        return send(operation, slot);
+    case Kind::send_all:
+        return send_all(operation, slot);
+    case Kind::send_vector:
+        return send_vector(operation, slot);
+    case Kind::send_vector_all:
+        return send_vector_all(operation, slot);
+    case Kind::write:
+        return write_file(operation, slot);
+    case Kind::wait_writable:
+        return wait_for(slot, POLLOUT, Slot::writable);
     }
     Access::error(operation) = ENOSYS;
     return Attempt::ended;
@@ -334,7 +348,8 @@ Attempt attempt(Operation& operation, Slot& slot) noexcept {
 
 bool holds_nothing(Operation& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
-    return std::all_of(buffers, buffers + Access::size(operation), [](const iovec& each) { return each.iov_len == 0; });
+    return std::all_of(buffers, buffers + Access::size(operation),
+                       [](const iovec& each) { return each.iov_len == 0; });
 }
 
 Attempt failed(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {

@@ -29,12 +29,8 @@ void VirtualClock::jump_to(TimePoint to) const noexcept {
     if (to > now()) nanoseconds_.store(to.time_since_epoch().count(), std::memory_order_relaxed);
 }
 
-void VirtualClock::advance(Duration by) noexcept {
-    jump_to(saturating_add(now(), by));
-}
+void VirtualClock::advance(Duration by) noexcept { jump_to(saturating_add(now(), by)); }
 
-void VirtualClock::advance_to(TimePoint to) noexcept {
-    jump_to(to);
-}
+void VirtualClock::advance_to(TimePoint to) noexcept { jump_to(to); }
 
 }  // namespace leat

@@ -8,7 +8,9 @@
 namespace leat::detail {
 
 Core::Core(Backend backend, const Clock& clock)
-    : backend_(backend), clock_(clock), clock_is_virtual_(clock.is_virtual()),
+    : backend_(backend),
+      clock_(clock),
+      clock_is_virtual_(clock.is_virtual()),
       selector_(make_selector(backend.row(), SelectorContext{slots_, completions_})) {}
 
 void Core::release() noexcept {
@@ -291,7 +293,8 @@ void Core::report_completions() noexcept {
 void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept {
     if (index >= slots_.used()) return;
     Slot& slot = slots_.at(index);
-    if (slot.use != Slot::Use::interest || slot.generation.load(std::memory_order_relaxed) != generation) return;
+    if (slot.use != Slot::Use::interest || slot.generation.load(std::memory_order_relaxed) != generation)
+        return;
     // An error or a hang-up comes whatever was asked for: tell it to the directions that somebody waits for.
     if ((flags & (Readiness::error | Readiness::read_closed | Readiness::write_closed)) != 0) {
         if ((flags & (Readiness::error | Readiness::read_closed)) != 0) flags |= Readiness::readable;
@@ -355,7 +358,8 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
 
 std::error_code Core::bind(Source& source) noexcept {
     if (errc refusal = own_thread(); refusal != errc{}) return make_error_code(refusal);
-    if (source.slot_ != nullptr && source.slot_->core == this && source.slot_->use == Slot::Use::operations) return {};
+    if (source.slot_ != nullptr && source.slot_->core == this && source.slot_->use == Slot::Use::operations)
+        return {};
     std::error_code error;
     bind_slot(source, error);
     return error;
@@ -409,21 +413,26 @@ void Core::abandon(Operation& operation) noexcept {
     Slot& slot = OperationAccess::slot(operation);
     Core& core = *slot.core;
     switch (OperationAccess::state(operation)) {
-        case State::in_flight: core.cancel(operation); return;
-        case State::queued: core.completions_.remove(operation); return;
-        case State::harvested: {
-            std::size_t index = OperationAccess::entry(operation);
-            Events* events = core.events_;
-            for (; events != nullptr && index < events->size_; index += 65536) {
-                Event& entry = events->entries_[index];
-                if (entry.has(Event::operation_bit) && entry.operation_ == &operation) {
-                    entry.operation_ = nullptr;
-                    return;
-                }
+    case State::in_flight:
+        core.cancel(operation);
+        return;
+    case State::queued:
+        core.completions_.remove(operation);
+        return;
+    case State::harvested: {
+        std::size_t index = OperationAccess::entry(operation);
+        Events* events = core.events_;
+        for (; events != nullptr && index < events->size_; index += 65536) {
+            Event& entry = events->entries_[index];
+            if (entry.has(Event::operation_bit) && entry.operation_ == &operation) {
+                entry.operation_ = nullptr;
+                return;
             }
-            return;
         }
-        default: return;
+        return;
+    }
+    default:
+        return;
     }
 }
 
@@ -443,7 +452,8 @@ void Core::end() noexcept {
             }
         }
     }
-    while (completions_.pop() != nullptr) {}
+    while (completions_.pop() != nullptr) {
+    }
     if (events_ != nullptr) {
         for (std::size_t i = 0; i < events_->size_; ++i) {
             Event& entry = events_->entries_[i];

@@ -18,8 +18,6 @@ std::string to_string(Interest interest) {
     return text.empty() ? "none" : text;
 }
 
-std::ostream& operator<<(std::ostream& out, Interest interest) {
-    return out << to_string(interest);
-}
+std::ostream& operator<<(std::ostream& out, Interest interest) { return out << to_string(interest); }
 
 }  // namespace leat

@@ -11,8 +11,6 @@ std::error_code Operation::error() const noexcept {
     return std::error_code(error_, std::system_category());
 }
 
-void Operation::abandon() noexcept {
-    detail::Core::abandon(*this);
-}
+void Operation::abandon() noexcept { detail::Core::abandon(*this); }
 
 }  // namespace leat

@@ -15,13 +15,9 @@ void throw_if(const std::error_code& error, const char* what) {
 
 }  // namespace
 
-Registrator::Registrator(detail::Core& core) noexcept : core_(&core) {
-    core_->retain();
-}
+Registrator::Registrator(detail::Core& core) noexcept : core_(&core) { core_->retain(); }
 
-Registrator::Registrator(const Registrator& other) noexcept : core_(other.core_) {
-    core_->retain();
-}
+Registrator::Registrator(const Registrator& other) noexcept : core_(other.core_) { core_->retain(); }
 
 Registrator& Registrator::operator=(const Registrator& other) noexcept {
     other.core_->retain();
@@ -29,15 +25,14 @@ Registrator& Registrator::operator=(const Registrator& other) noexcept {
     return *this;
 }
 
-Registrator::~Registrator() {
-    core_->release();
-}
+Registrator::~Registrator() { core_->release(); }
 
 void Registrator::add(Source& source, Token token, Interest interest, Mode mode) {
     throw_if(core_->add(source, token, interest, mode), "leat: cannot register the source");
 }
 
-void Registrator::add(Source& source, Token token, Interest interest, Mode mode, std::error_code& error) noexcept {
+void Registrator::add(Source& source, Token token, Interest interest, Mode mode,
+                      std::error_code& error) noexcept {
     error = core_->add(source, token, interest, mode);
 }
 
@@ -54,29 +49,17 @@ void Registrator::remove(Source& source) {
     throw_if(core_->remove(source), "leat: cannot remove the source");
 }
 
-void Registrator::remove(Source& source, std::error_code& error) noexcept {
-    error = core_->remove(source);
-}
+void Registrator::remove(Source& source, std::error_code& error) noexcept { error = core_->remove(source); }
 
-TimerId Registrator::add_timer(TimePoint deadline, Token token) {
-    return core_->add_timer(deadline, token);
-}
+TimerId Registrator::add_timer(TimePoint deadline, Token token) { return core_->add_timer(deadline, token); }
 
-bool Registrator::cancel_timer(TimerId timer) {
-    return core_->cancel_timer(timer);
-}
+bool Registrator::cancel_timer(TimerId timer) { return core_->cancel_timer(timer); }
 
-void Registrator::wake() noexcept {
-    core_->wake();
-}
+void Registrator::wake() noexcept { core_->wake(); }
 
-void Registrator::close() noexcept {
-    core_->close();
-}
+void Registrator::close() noexcept { core_->close(); }
 
-bool Registrator::is_closed() const noexcept {
-    return core_->is_closed();
-}
+bool Registrator::is_closed() const noexcept { return core_->is_closed(); }
 
 Poll::Poll(Backend backend, const Clock& clock)
     : core_(new detail::Core(backend, clock)), completions_(&core_->completions()) {}
@@ -86,17 +69,11 @@ Poll::~Poll() {
     core_->release();
 }
 
-Registrator Poll::registrator() const noexcept {
-    return Registrator(*core_);
-}
+Registrator Poll::registrator() const noexcept { return Registrator(*core_); }
 
-Backend Poll::backend() const noexcept {
-    return core_->backend();
-}
+Backend Poll::backend() const noexcept { return core_->backend(); }
 
-const Clock& Poll::clock() const noexcept {
-    return core_->clock();
-}
+const Clock& Poll::clock() const noexcept { return core_->clock(); }
 
 PollStatus Poll::poll(Events& events, std::optional<Duration> timeout) {
     using Kind = detail::Core::Limit::Kind;
@@ -109,9 +86,7 @@ PollStatus Poll::poll_until(Events& events, TimePoint deadline) {
     return core_->poll(events, {detail::Core::Limit::Kind::until, deadline}, false);
 }
 
-std::error_code Poll::own() noexcept {
-    return core_->own();
-}
+std::error_code Poll::own() noexcept { return core_->own(); }
 
 PollStatus Poll::wait(Events& events, std::optional<TimePoint> deadline) {
     using Kind = detail::Core::Limit::Kind;
@@ -131,35 +106,24 @@ bool Poll::submit(Operation& operation) noexcept {
     return core_->submit(operation);
 }
 
-bool Poll::submit_owned(Operation& operation) noexcept {
-    return core_->submit(operation);
-}
+bool Poll::submit_owned(Operation& operation) noexcept { return core_->submit(operation); }
 
-std::error_code Poll::bind(Source& source) noexcept {
-    return core_->bind(source);
-}
+std::error_code Poll::bind(Source& source) noexcept { return core_->bind(source); }
 
-bool Poll::cancel(Operation& operation) noexcept {
-    return core_->cancel(operation);
-}
+bool Poll::cancel(Operation& operation) noexcept { return core_->cancel(operation); }
 
-void Poll::wake() noexcept {
-    core_->wake();
-}
+void Poll::wake() noexcept { core_->wake(); }
 
-void Poll::close() noexcept {
-    core_->close();
-}
+void Poll::close() noexcept { core_->close(); }
 
 NativeHandle Poll::native_handle() const {
     NativeHandle handle = core_->native_handle();
     if (handle == invalid_handle)
-        throw std::system_error(std::make_error_code(std::errc::operation_not_supported), "leat: poll handle");
+        throw std::system_error(std::make_error_code(std::errc::operation_not_supported),
+                                "leat: poll handle");
     return handle;
 }
 
-void Poll::set_asleep() noexcept {
-    core_->set_asleep();
-}
+void Poll::set_asleep() noexcept { core_->set_asleep(); }
 
 }  // namespace leat

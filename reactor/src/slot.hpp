@@ -19,11 +19,13 @@ struct Slot {
     enum class Use : std::uint8_t { free, interest, operations };
 
     // Readiness as last seen; operation mode.
-    static constexpr std::uint8_t readable = 1, writable = 2,
-                                  // No more edges of this direction will come: go on asking the socket itself.
-                                  read_closed = 4, write_closed = 8,
-                                  // The kernel reports this slot.
-                                  registered = 16;
+    static constexpr std::uint8_t
+        readable = 1,
+        writable = 2,
+        // No more edges of this direction will come: go on asking the socket itself.
+        read_closed = 4, write_closed = 8,
+        // The kernel reports this slot.
+        registered = 16;
 
     // Counts registrations: an event that carries another number is of the past.
     std::atomic<std::uint32_t> generation{0};

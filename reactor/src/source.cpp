@@ -19,9 +19,7 @@ Source& Source::operator=(Source&& other) noexcept {
     return *this;
 }
 
-Source::~Source() {
-    close();
-}
+Source::~Source() { close(); }
 
 NativeHandle Source::release() noexcept {
     detach();

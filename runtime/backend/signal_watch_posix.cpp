@@ -33,9 +33,7 @@ struct Place {
 };
 
 constexpr int signal_limit = 65;
-constexpr std::uint64_t bit_of(int signal) noexcept {
-    return std::uint64_t{1} << (signal - 1);
-}
+constexpr std::uint64_t bit_of(int signal) noexcept { return std::uint64_t{1} << (signal - 1); }
 
 std::array<Place, 64> places;
 
@@ -65,7 +63,7 @@ extern "C" void leat_note_signal(int signal) {
 
 void add_watcher(int signal) {
     if (watchers[static_cast<std::size_t>(signal)]++ != 0) return;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = leat_note_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
@@ -80,7 +78,8 @@ void remove_watcher(int signal) noexcept {
 }
 
 void remove_watchers(std::uint64_t wanted) noexcept {
-    for (; wanted != 0; wanted &= wanted - 1) remove_watcher(std::countr_zero(wanted) + 1);
+    for (; wanted != 0; wanted &= wanted - 1)
+        remove_watcher(std::countr_zero(wanted) + 1);
 }
 
 int take_place() {

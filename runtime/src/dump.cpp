@@ -49,7 +49,8 @@ std::string Executor::dump_tasks() const {
     std::string text;
     // A list instead of recursion: chains of tasks may be longer than the stack is deep.
     std::vector<Entry> left;
-    for (detail::Root* root = roots_; root != nullptr; root = root->next_root) left.push_back({&root->task(), 0});
+    for (detail::Root* root = roots_; root != nullptr; root = root->next_root)
+        left.push_back({&root->task(), 0});
     while (!left.empty()) {
         Entry entry = left.back();
         left.pop_back();

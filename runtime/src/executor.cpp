@@ -36,21 +36,20 @@ constexpr std::size_t whole_batch = static_cast<std::size_t>(-1);
 
 }  // namespace
 
-bool unwinding() noexcept {
-    return is_unwinding;
-}
+bool unwinding() noexcept { return is_unwinding; }
 
 Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
-    : options_(std::move(options)), poll_(options_.backend, *options_.clock), events_(options_.batch),
-      timers_(options_.clock->now()), inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())) {
+    : options_(std::move(options)),
+      poll_(options_.backend, *options_.clock),
+      events_(options_.batch),
+      timers_(options_.clock->now()),
+      inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())) {
     if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
 }
 
-Executor::~Executor() {
-    shut_down();
-}
+Executor::~Executor() { shut_down(); }
 
 // ---- Running ----
 
@@ -123,7 +122,8 @@ bool Executor::can_jump() const noexcept {
 void Executor::report_deadlock(detail::Root* root) {
     std::string text = "leat: nothing can ever run again; the tasks that wait:\n" + dump_tasks();
     if (root == nullptr) {
-        for (detail::Root* each = roots_; each != nullptr; each = each->next_root) each->cancel();
+        for (detail::Root* each = roots_; each != nullptr; each = each->next_root)
+            each->cancel();
     } else {
         root->cancel();
     }
@@ -173,9 +173,7 @@ void Executor::wake_host() noexcept {
     poll_.wake();
 }
 
-Remote Executor::remote() {
-    return Remote(inbox_);
-}
+Remote Executor::remote() { return Remote(inbox_); }
 
 // ---- One round ----
 
@@ -341,7 +339,8 @@ void Executor::notice(std::string_view text) noexcept {
     try {
         std::string line = "leat: " + std::string(text);
         if (notices_since_told_ != 0)
-            line += " (" + std::to_string(std::exchange(notices_since_told_, 0)) + " notices before were left out)";
+            line += " (" + std::to_string(std::exchange(notices_since_told_, 0)) +
+                    " notices before were left out)";
         options_.diagnostic(line);
     } catch (...) {
         // A diagnostic that fails has nobody else to tell.

@@ -22,7 +22,9 @@ struct BridgeCoroutine {
         void unhandled_exception() const noexcept { std::terminate(); }
 
         static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-        static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+        static void operator delete(void* memory, std::size_t size) noexcept {
+            FramePool::deallocate(memory, size);
+        }
     };
 
     std::coroutine_handle<> handle;
@@ -63,9 +65,7 @@ std::coroutine_handle<> ForeignBridge::open(Wait& wait, Executor& executor) {
     return handle_;
 }
 
-void ForeignBridge::resume_task(Wait& wait) noexcept {
-    static_cast<ForeignWait&>(wait).resumed();
-}
+void ForeignBridge::resume_task(Wait& wait) noexcept { static_cast<ForeignWait&>(wait).resumed(); }
 
 ForeignBridge::~ForeignBridge() {
     if (handle_) handle_.destroy();

@@ -18,7 +18,8 @@ struct FramePoolThread {
     }
     FramePoolThread(const FramePoolThread&) = delete;
     ~FramePoolThread() {
-        for (FramePool::FreeList& list : FramePool::lists_) list.limit = 0;
+        for (FramePool::FreeList& list : FramePool::lists_)
+            list.limit = 0;
         FramePool::trim();
         is_over = true;
     }

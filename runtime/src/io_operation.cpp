@@ -6,20 +6,27 @@ namespace {
 
 const char* name_of(Operation::Kind kind) noexcept {
     switch (kind) {
-    case Operation::Kind::accept: return "accept";
-    case Operation::Kind::connect: return "connect";
+    case Operation::Kind::accept:
+        return "accept";
+    case Operation::Kind::connect:
+        return "connect";
     case Operation::Kind::receive:
     case Operation::Kind::receive_all:
     case Operation::Kind::receive_vector:
-    case Operation::Kind::read: return "read";
-    case Operation::Kind::peek: return "peek";
+    case Operation::Kind::read:
+        return "read";
+    case Operation::Kind::peek:
+        return "peek";
     case Operation::Kind::send:
     case Operation::Kind::send_all:
     case Operation::Kind::send_vector:
     case Operation::Kind::send_vector_all:
-    case Operation::Kind::write: return "write";
-    case Operation::Kind::wait_readable: return "until it is readable";
-    case Operation::Kind::wait_writable: return "until it is writable";
+    case Operation::Kind::write:
+        return "write";
+    case Operation::Kind::wait_readable:
+        return "until it is readable";
+    case Operation::Kind::wait_writable:
+        return "until it is writable";
     }
     return "an operation";
 }
@@ -37,9 +44,7 @@ void IoOperation::cancel() noexcept {
     if (executor().poll().cancel(*this)) withdrawn();
 }
 
-bool IoOperation::is_cancelled_by_kernel() const noexcept {
-    return error() == std::errc::operation_canceled;
-}
+bool IoOperation::is_cancelled_by_kernel() const noexcept { return error() == std::errc::operation_canceled; }
 
 std::string IoOperation::describe() const { return name_of(kind()); }
 

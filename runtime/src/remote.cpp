@@ -34,8 +34,6 @@ void Inbox::close() noexcept {
 
 }  // namespace detail
 
-void Remote::throw_closed() {
-    throw std::system_error(make_error_code(errc::closed), "leat: post");
-}
+void Remote::throw_closed() { throw std::system_error(make_error_code(errc::closed), "leat: post"); }
 
 }  // namespace leat

@@ -27,13 +27,9 @@ void Root::cancel() noexcept {
     cancel_waits(*task_);
 }
 
-std::string Root::describe() const {
-    return "its first turn";
-}
+std::string Root::describe() const { return "its first turn"; }
 
-void Root::child_finished(TaskFrame&) noexcept {
-    end(State::finished);
-}
+void Root::child_finished(TaskFrame&) noexcept { end(State::finished); }
 
 void Root::child_unwound() noexcept {
     task_ = nullptr;
@@ -51,9 +47,7 @@ void Root::end(State state) noexcept {
     delete this;
 }
 
-void Root::orphan() noexcept {
-    is_orphan_ = true;
-}
+void Root::orphan() noexcept { is_orphan_ = true; }
 
 void Root::throw_if_failed() {
     if (state_ == State::running)

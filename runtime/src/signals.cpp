@@ -7,7 +7,8 @@
 
 namespace leat {
 
-Signals::Signals(std::initializer_list<int> signals) : watch_(std::make_unique<detail::SignalWatch>(signals)) {}
+Signals::Signals(std::initializer_list<int> signals)
+    : watch_(std::make_unique<detail::SignalWatch>(signals)) {}
 
 Signals::~Signals() = default;
 

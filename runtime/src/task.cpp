@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/task.hpp>
 
+#include "backend/diagnostic.hpp"
+
+#include <cstdlib>
+
 namespace leat::detail {
 
-std::string TaskAwaiterBase::describe() const {
-    return "the end of a task";
+void stop_for_spent_task() noexcept {
+    write_notice("leat: a task is awaited or run a second time, or was moved from");
+    std::abort();
 }
 
-void TaskAwaiterBase::child_finished(TaskFrame&) noexcept {
-    executor().run_next_or_later(*this);
-}
+std::string TaskAwaiterBase::describe() const { return "the end of a task"; }
+
+void TaskAwaiterBase::child_finished(TaskFrame&) noexcept { executor().run_next_or_later(*this); }
 
 void TaskAwaiterBase::child_unwound() noexcept {
     child_ = nullptr;

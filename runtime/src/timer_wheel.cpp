@@ -15,9 +15,7 @@ void make_empty(TimerLink& list) noexcept {
     list.previous = &list;
 }
 
-bool is_empty(const TimerLink& list) noexcept {
-    return list.next == &list;
-}
+bool is_empty(const TimerLink& list) noexcept { return list.next == &list; }
 
 void insert_before(TimerLink& position, TimerLink& link) noexcept {
     link.next = &position;
@@ -41,17 +39,20 @@ void splice(TimerLink& to, TimerLink& from) noexcept {
 TimerWheel::TimerWheel(TimePoint now) noexcept : now_tick_(tick_of(now)) {
     make_empty(due_);
     for (auto& level : slots_)
-        for (TimerLink& list : level) make_empty(list);
+        for (TimerLink& list : level)
+            make_empty(list);
 }
 
 TimerWheel::~TimerWheel() {
     // Timers that are left must not unlink themselves from lists that are gone.
     auto disarm_all = [](TimerLink& list) {
-        while (!is_empty(list)) static_cast<Timer*>(list.next)->disarm();
+        while (!is_empty(list))
+            static_cast<Timer*>(list.next)->disarm();
     };
     disarm_all(due_);
     for (auto& level : slots_)
-        for (TimerLink& list : level) disarm_all(list);
+        for (TimerLink& list : level)
+            disarm_all(list);
 }
 
 std::uint64_t TimerWheel::tick_of(TimePoint instant) noexcept {
@@ -81,7 +82,8 @@ void TimerWheel::file(Timer& timer, std::uint64_t tick) noexcept {
 void TimerWheel::insert_due(Timer& timer) noexcept {
     TimerLink* position = &due_;
     // From the back, since later arming mostly means a later deadline; equal ones stay in the order of arming.
-    while (position->previous != &due_ && static_cast<Timer*>(position->previous)->deadline_ > timer.deadline_)
+    while (position->previous != &due_ &&
+           static_cast<Timer*>(position->previous)->deadline_ > timer.deadline_)
         position = position->previous;
     insert_before(*position, timer);
 }
@@ -95,7 +97,8 @@ std::optional<TimerWheel::Position> TimerWheel::first_slot() noexcept {
             if (!is_empty(slots_[level][slot])) {
                 unsigned shift = level * slot_bits;
                 // Everything above this level's digit is as now; everything below is zero at the slot's start.
-                std::uint64_t above = shift + slot_bits >= 64 ? 0 : now_tick_ >> (shift + slot_bits) << (shift + slot_bits);
+                std::uint64_t above =
+                    shift + slot_bits >= 64 ? 0 : now_tick_ >> (shift + slot_bits) << (shift + slot_bits);
                 return Position{level, slot, above | std::uint64_t{slot} << shift};
             }
             occupied &= occupied - 1;
@@ -124,7 +127,8 @@ void TimerWheel::open_slot(const Position& position) noexcept {
             file(timer, tick);
             continue;
         }
-        if (!is_empty(arrived) && static_cast<Timer*>(arrived.previous)->deadline_ > timer.deadline_) is_sorted = false;
+        if (!is_empty(arrived) && static_cast<Timer*>(arrived.previous)->deadline_ > timer.deadline_)
+            is_sorted = false;
         insert_before(arrived, timer);
     }
     if (!is_sorted) sort(arrived);
@@ -134,12 +138,14 @@ void TimerWheel::open_slot(const Position& position) noexcept {
 /// Stable, by merging ever longer runs.
 void TimerWheel::sort(TimerLink& list) noexcept {
     std::array<TimerLink, 48> runs;
-    for (TimerLink& run : runs) make_empty(run);
+    for (TimerLink& run : runs)
+        make_empty(run);
     auto merge = [](TimerLink& first, TimerLink& second) {
         TimerLink merged;
         make_empty(merged);
         while (!is_empty(first) && !is_empty(second)) {
-            bool from_second = static_cast<Timer*>(second.next)->deadline_ < static_cast<Timer*>(first.next)->deadline_;
+            bool from_second =
+                static_cast<Timer*>(second.next)->deadline_ < static_cast<Timer*>(first.next)->deadline_;
             Timer& smallest = *static_cast<Timer*>(from_second ? second.next : first.next);
             smallest.disarm();
             insert_before(merged, smallest);
@@ -162,7 +168,8 @@ void TimerWheel::sort(TimerLink& list) noexcept {
         }
         splice(runs[i], carry);
     }
-    for (std::size_t i = runs.size(); i-- > 0;) merge(list, runs[i]);
+    for (std::size_t i = runs.size(); i-- > 0;)
+        merge(list, runs[i]);
 }
 
 std::size_t TimerWheel::expire(TimePoint now) noexcept {

@@ -4,9 +4,7 @@
 
 namespace leat {
 
-void Wait::withdrawn() noexcept {
-    executor().unwind(*this);
-}
+void Wait::withdrawn() noexcept { executor().unwind(*this); }
 
 void cancel_waits(TaskFrame& task) noexcept {
     // Down to the leaf in a loop: a chain of tasks may be longer than the stack is deep.

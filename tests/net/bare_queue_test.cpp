@@ -202,7 +202,8 @@ BOOST_AUTO_TEST_CASE(sixteen_writes_succeed_after_one_writable_event) {
     registrator.add(client().source(), client_token, Interest::writable);
     expect(client_token, &Event::is_writable);
 
-    for (int i = 0; i < 16; ++i) BOOST_TEST(client().try_write(bytes_of("0123456789")).value() == 10u);
+    for (int i = 0; i < 16; ++i)
+        BOOST_TEST(client().try_write(bytes_of("0123456789")).value() == 10u);
 
     await_ready(server().native_handle(), POLLIN);
     BOOST_TEST(read_text(server().native_handle()).size() == 160u);
@@ -265,7 +266,8 @@ BOOST_AUTO_TEST_CASE(writing_to_a_peer_that_has_gone_ends_in_an_error) {
     server().close();
     std::error_code error;
 
-    while (!error) client().try_write(bytes_of("abc"), error);
+    while (!error)
+        client().try_write(bytes_of("abc"), error);
 
     BOOST_TEST((error == std::errc::broken_pipe || error == std::errc::connection_reset));
 }

@@ -84,7 +84,8 @@ struct Server {
     }
 
     Task<> wait_for_connections(std::size_t count) {
-        while (control.connections() != count) co_await yield();
+        while (control.connections() != count)
+            co_await yield();
     }
 
     std::vector<std::string> notices;
@@ -172,7 +173,8 @@ BOOST_AUTO_TEST_CASE(bytes_of_a_stream_that_its_handler_closed_early_are_counted
             co_await stream.write_all(std::span(buffer).first(received));
         }
         // Meanwhile others use its place in the queue.
-        for (int i = 0; i < 20; ++i) co_await yield();
+        for (int i = 0; i < 20; ++i)
+            co_await yield();
     };
 
     ServeReport report = serve_during(answer_and_close, [&]() -> Task<> {
@@ -298,7 +300,8 @@ BOOST_AUTO_TEST_CASE(want_of_memory_at_any_allocation_of_a_connection_ends_no_ot
             detail::FramePool::trim();
             {
                 FailingAllocation failing(which);
-                for (int i = 0; i < 20; ++i) co_await yield();
+                for (int i = 0; i < 20; ++i)
+                    co_await yield();
             }
             TcpStream late = co_await connect();
             std::string answer = co_await ask(late, "abc");
@@ -322,7 +325,8 @@ BOOST_AUTO_TEST_CASE(accepted_connection_takes_at_most_three_allocations) {
         }
         std::size_t before = allocations_made();
         co_await wait_for_connections(connections);
-        for (int i = 0; i < 20; ++i) co_await yield();
+        for (int i = 0; i < 20; ++i)
+            co_await yield();
         allocations = allocations_made() - before;
         clients.clear();
     });
@@ -342,7 +346,8 @@ BOOST_AUTO_TEST_CASE(surplus_connections_wait_until_one_ends) {
         co_await surplus.write_all(bytes_of("abc"));
         co_await ask(first, "abc");
         co_await ask(second, "abc");
-        for (int i = 0; i < 100; ++i) co_await yield();
+        for (int i = 0; i < 100; ++i)
+            co_await yield();
         BOOST_TEST(control.connections() == 2u);
         std::array<std::byte, 3> buffer;
         BOOST_TEST(!surplus.try_read(buffer).has_value());
@@ -390,7 +395,8 @@ BOOST_AUTO_TEST_CASE(crowd_of_new_connections_does_not_keep_an_old_one_waiting) 
         TcpStream early = co_await connect();
         co_await ask(early, "abc");
         std::deque<TcpStream> others;
-        for (int i = 0; i < crowd; ++i) others.push_back(TcpStream::start_connect(listener.local_address()));
+        for (int i = 0; i < crowd; ++i)
+            others.push_back(TcpStream::start_connect(listener.local_address()));
 
         co_await ask(early, "abc");
 
@@ -466,7 +472,8 @@ BOOST_AUTO_TEST_CASE(idle_timeout_costs_a_message_no_timer) {
     serve_during(echo, [&]() -> Task<> {
         TcpStream stream = co_await connect();
         std::uint64_t before = executor.stats().timers_fired;
-        for (int i = 0; i < 1000; ++i) co_await ask(stream, "abc");
+        for (int i = 0; i < 1000; ++i)
+            co_await ask(stream, "abc");
         BOOST_TEST(executor.stats().timers_fired == before);
     });
 }
@@ -572,7 +579,8 @@ BOOST_AUTO_TEST_CASE(stop_hastens_a_drain) {
         TcpStream stream = co_await connect();
         co_await wait_for_connections(1);
         control.drain();
-        for (int i = 0; i < 10; ++i) co_await yield();
+        for (int i = 0; i < 10; ++i)
+            co_await yield();
         BOOST_TEST(control.connections() == 1u);
         control.stop();
     });
@@ -699,7 +707,8 @@ BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends) {
         {
             // Not even the number of the reserve may be used.
             DescriptorLimit none(DescriptorLimit::nothing);
-            while (control.report().accept_errors < 2) co_await yield();
+            while (control.report().accept_errors < 2)
+                co_await yield();
         }
         first.close();
         std::string answer = co_await ask(second, "abc");
@@ -722,7 +731,8 @@ BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails) {
         TimePoint start = executor.now();
         {
             DescriptorLimit none(DescriptorLimit::nothing);
-            while (control.report().accept_errors < 5) co_await yield();
+            while (control.report().accept_errors < 5)
+                co_await yield();
         }
         // Two at once, and then after 1, 2 and 4 ms.
         BOOST_TEST((executor.now() - start >= 7ms));
@@ -748,9 +758,7 @@ BOOST_AUTO_TEST_CASE(cancelled_server_cancels_its_handlers) {
     TcpStream client = TcpStream::start_connect(listener.local_address());
     auto main = [&]() -> Task<> {
         auto body = [&](CancelScope& scope) -> Task<> {
-            auto run_server = [&]() -> Task<> {
-                co_await leat::serve(listener, handler, options, control);
-            };
+            auto run_server = [&]() -> Task<> { co_await leat::serve(listener, handler, options, control); };
             auto stop = [&]() -> Task<> {
                 co_await ask(client, "abc");
                 scope.cancel();

@@ -230,7 +230,8 @@ BOOST_AUTO_TEST_CASE(accept_waits_for_a_connection) {
 
 BOOST_AUTO_TEST_CASE(connections_are_accepted_one_after_the_other) {
     std::deque<TcpStream> clients;
-    for (int i = 0; i < 5; ++i) clients.push_back(TcpStream::start_connect(listener.local_address()));
+    for (int i = 0; i < 5; ++i)
+        clients.push_back(TcpStream::start_connect(listener.local_address()));
 
     run([&]() -> Task<> {
         for (const TcpStream& client : clients) {
@@ -273,9 +274,8 @@ BOOST_AUTO_TEST_CASE(second_accept_at_the_same_time_is_busy) {
 BOOST_AUTO_TEST_CASE(accept_on_a_closed_listener_fails_with_closed) {
     listener.close();
 
-    BOOST_TEST((error_of([&] {
-                    run([&]() -> Task<> { TcpStream server = co_await listener.accept(); });
-                }) == errc::closed));
+    BOOST_TEST((error_of([&] { run([&]() -> Task<> { TcpStream server = co_await listener.accept(); }); }) ==
+                errc::closed));
 }
 
 BOOST_AUTO_TEST_CASE(close_ends_an_accept_that_waits_once) {

@@ -39,7 +39,8 @@ struct FullBacklog {
         ListenOptions options;
         options.backlog = 0;
         listener = TcpListener::bind(Address::loopback(0), options);
-        for (TcpStream& stream : filling) stream = TcpStream::start_connect(listener.local_address());
+        for (TcpStream& stream : filling)
+            stream = TcpStream::start_connect(listener.local_address());
     }
 
     TcpListener listener;
@@ -47,7 +48,9 @@ struct FullBacklog {
 };
 
 // A port that is bound and does not listen.
-Address refusing_address(const RefusingPort& port) { return Address::loopback(ntohs(port.endpoint.address.sin_port)); }
+Address refusing_address(const RefusingPort& port) {
+    return Address::loopback(ntohs(port.endpoint.address.sin_port));
+}
 
 // Reads all that comes, `step` bytes at a time.
 Task<std::vector<std::byte>> read_all(TcpStream& stream, std::size_t step) {
@@ -213,7 +216,8 @@ BOOST_AUTO_TEST_CASE(single_bytes_arrive_in_order) {
     std::vector<std::byte> sent = pattern(count);
     std::vector<std::byte> received;
     auto write = [&]() -> Task<> {
-        for (std::byte byte : sent) co_await client.write_all(std::span(&byte, 1));
+        for (std::byte byte : sent)
+            co_await client.write_all(std::span(&byte, 1));
         client.close();
     };
     auto read = [&]() -> Task<> { received = co_await read_all(server, 4096); };
@@ -258,7 +262,8 @@ BOOST_AUTO_TEST_CASE(read_exactly_tells_an_end_that_comes_too_early_and_how_far_
 BOOST_AUTO_TEST_CASE(reader_and_writer_of_both_ends_do_not_wait_for_each_other) {
     std::vector<std::byte> upwards = pattern(flood, 1);
     std::vector<std::byte> downwards = pattern(flood, 2);
-    auto exchange = [](TcpStream& stream, std::span<const std::byte> out, std::vector<std::byte>& in) -> Task<> {
+    auto exchange = [](TcpStream& stream, std::span<const std::byte> out,
+                       std::vector<std::byte>& in) -> Task<> {
         auto write = [&]() -> Task<> {
             co_await stream.write_all(out);
             stream.shutdown(Half::write);
@@ -389,7 +394,8 @@ BOOST_AUTO_TEST_CASE(empty_read_of_a_full_duplex_pair_disturbs_no_reader) {
 BOOST_AUTO_TEST_CASE(buffer_of_more_than_two_gibibytes_is_read_into) {
     constexpr std::size_t size = std::size_t{3} << 30;
     // Address space only: nothing but what is received is ever touched.
-    void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     BOOST_REQUIRE(memory != MAP_FAILED);
     std::span<std::byte> buffer(static_cast<std::byte*>(memory), size);
 
@@ -591,7 +597,8 @@ BOOST_AUTO_TEST_CASE(writing_to_a_peer_that_has_gone_ends_in_an_error_and_raises
         std::error_code error = error_of([&] {
             pair.run([&]() -> Task<> {
                 std::vector<std::byte> bytes = pattern(1000);
-                for (;;) co_await pair.client.write_all(bytes);
+                for (;;)
+                    co_await pair.client.write_all(bytes);
             });
         });
         return error == std::errc::broken_pipe || error == std::errc::connection_reset;
@@ -650,7 +657,8 @@ BOOST_AUTO_TEST_CASE(urgent_data_does_not_end_or_spin_a_reader) {
     auto write = [&]() -> Task<> {
         co_await yield();
         checked(static_cast<int>(::send(client.native_handle(), "!", 1, MSG_OOB)), "send");
-        for (int i = 0; i < 10; ++i) co_await yield();
+        for (int i = 0; i < 10; ++i)
+            co_await yield();
         co_await client.write_all(bytes_of("abc"));
         client.shutdown(Half::write);
     };
@@ -713,7 +721,8 @@ BOOST_AUTO_TEST_CASE(bytes_that_had_arrived_win_over_a_close) {
         co_await yield();
         co_await client.write_all(bytes_of("abc"));
         // One look at I/O delivers it; the reader is queued and has not run when the stream is closed.
-        while (executor.stats().events == 0) co_await yield();
+        while (executor.stats().events == 0)
+            co_await yield();
         server.close();
     };
 
@@ -783,8 +792,7 @@ BOOST_AUTO_TEST_CASE(number_of_a_closed_descriptor_means_its_new_owner_only) {
             server.close();
             Connected other(listener);
             BOOST_TEST((other.client.native_handle() == number || other.server.native_handle() == number));
-            Result<std::size_t> nothing =
-                co_await as_result(timeout(1ms, other.server.read(buffer)));
+            Result<std::size_t> nothing = co_await as_result(timeout(1ms, other.server.read(buffer)));
             BOOST_TEST((!nothing && nothing.error() == errc::deadline_exceeded));
         };
         co_await together(wait, replace);
@@ -1158,7 +1166,8 @@ BOOST_AUTO_TEST_CASE(what_is_no_stream_is_not_adopted_and_stays_the_callers) {
     OwnedFd datagrams = udp_socket();
 
     BOOST_TEST((error_of([&] { TcpStream::adopt(datagrams.get()); }) == std::errc::invalid_argument));
-    BOOST_TEST((error_of([&] { TcpStream::adopt(listener.native_handle()); }) == std::errc::invalid_argument));
+    BOOST_TEST(
+        (error_of([&] { TcpStream::adopt(listener.native_handle()); }) == std::errc::invalid_argument));
     BOOST_TEST((error_of([&] { TcpStream::adopt(0x7fff'fff0); }) == std::errc::bad_file_descriptor));
 
     BOOST_TEST(closes_on_exec(datagrams.get()));

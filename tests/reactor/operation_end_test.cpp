@@ -210,6 +210,17 @@ BOOST_AUTO_TEST_CASE(close_ends_the_reader_and_the_writer) {
     BOOST_TEST(poll.in_flight() == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(cancel_after_close_changes_nothing) {
+    Operation operation = reading();
+    BOOST_TEST(!poll.submit(operation));
+    link.source.close();
+
+    BOOST_TEST(!poll.cancel(operation));
+
+    BOOST_TEST(harvest(poll).events.size() == 1u);
+    BOOST_TEST((operation.error() == errc::closed));
+}
+
 BOOST_AUTO_TEST_CASE(peer_sees_the_close_though_an_operation_waited) {
     Operation operation = reading();
     BOOST_TEST(!poll.submit(operation));

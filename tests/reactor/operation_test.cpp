@@ -14,6 +14,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -470,6 +471,29 @@ BOOST_AUTO_TEST_CASE(wait_for_writability_ends_once_there_is_room) {
 
     BOOST_TEST(waiting.is_ended());
     BOOST_TEST(!waiting.has_failed());
+}
+
+BOOST_AUTO_TEST_CASE(executor_takes_ended_operations_in_their_order_and_events_apart) {
+    Link other = stream_link();
+    Link watched = stream_link();
+    poll.registrator().add(watched.source, Token(1), Interest::writable);
+    std::array<std::byte, 8> other_buffer{};
+    Operation first = Operation::receive(link.source, buffer);
+    Operation second = Operation::receive(other.source, other_buffer);
+    BOOST_TEST(!poll.submit(first));
+    BOOST_TEST(!poll.submit(second));
+    write_text(link.peer.get(), "x");
+    write_text(other.peer.get(), "y");
+    Events events;
+
+    BOOST_TEST(poll.look(events) == PollStatus::events);
+
+    BOOST_TEST(poll.has_completions());
+    BOOST_TEST((poll.next_completion() == &first));
+    BOOST_TEST((poll.next_completion() == &second));
+    BOOST_TEST((poll.next_completion() == nullptr));
+    BOOST_TEST(std::ranges::distance(events.begin(), events.end()) == 1);
+    BOOST_TEST((events.begin()->operation() == nullptr));
 }
 
 BOOST_AUTO_TEST_CASE(broken_pipe_is_an_error_and_kills_nobody) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
+#include "support/allocations.hpp"
 #include "support/posix.hpp"
 #include "support/skip.hpp"
 
@@ -15,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <iterator>
+#include <new>
 #include <set>
 #include <system_error>
 #include <thread>
@@ -306,7 +308,7 @@ BOOST_AUTO_TEST_CASE(descriptors_close_on_exec) {
 
 BOOST_AUTO_TEST_CASE(construction_fails_when_descriptors_run_out_and_leaves_none_behind) {
     const std::set<int> before = open_descriptors();
-    int failures = 0;
+    std::vector<std::error_code> failures;
 
     for (int spare = 0; spare < 4; ++spare) {
         const DescriptorsRunOut scarce(spare);
@@ -314,12 +316,30 @@ BOOST_AUTO_TEST_CASE(construction_fails_when_descriptors_run_out_and_leaves_none
             const Poll poll;
             break;
         } catch (const std::system_error& error) {
-            BOOST_TEST((error.code() == std::errc::too_many_files_open));
-            ++failures;
+            failures.push_back(error.code());
         }
     }
 
-    BOOST_TEST(failures > 0);
+    BOOST_TEST(!failures.empty());
+    for (const std::error_code& failure : failures)
+        BOOST_TEST((failure == std::errc::too_many_files_open));
+    BOOST_TEST((open_descriptors() == before));
+}
+
+BOOST_AUTO_TEST_CASE(construction_for_which_there_is_no_memory_leaves_nothing_behind) {
+    const std::set<int> before = open_descriptors();
+    const std::size_t blocks = outstanding_allocations();
+
+    for (std::size_t which = 1;; ++which) {
+        const FailingAllocation shortage(which);
+        try {
+            const Poll poll;
+            break;
+        } catch (const std::bad_alloc&) {
+        }
+    }
+
+    BOOST_TEST(outstanding_allocations() == blocks);
     BOOST_TEST((open_descriptors() == before));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
+#include "support/allocations.hpp"
 #include "support/posix.hpp"
 
 #include <leat/reactor/poll.hpp>
@@ -509,6 +510,23 @@ BOOST_AUTO_TEST_CASE(no_event_comes_after_a_remove_that_happened_before_the_poll
     }
 
     BOOST_TEST(late == 0);
+}
+
+BOOST_AUTO_TEST_CASE(source_for_which_there_is_no_memory_is_refused_and_may_be_added_later) {
+    // The first source that a queue ever sees makes its table.
+    bool refused = false;
+    std::error_code error;
+    {
+        const FailingAllocation shortage(1);
+        registrator.add(link.source, Token(1), Interest::writable, Mode::persistent, error);
+        refused = FailingAllocation::has_struck();
+    }
+    BOOST_TEST((error == std::errc::not_enough_memory) == refused);
+    if (!error) return;
+
+    registrator.add(link.source, Token(1), Interest::writable);
+
+    BOOST_TEST(glance(poll).of(Token(1)) != nullptr);
 }
 
 BOOST_AUTO_TEST_CASE(closed_source_that_lives_on_in_a_duplicate_gives_no_events) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
+#include "support/allocations.hpp"
 #include "support/posix.hpp"
 
 #include <leat/reactor/poll.hpp>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <new>
 #include <random>
 #include <set>
 #include <system_error>
@@ -167,6 +169,21 @@ BOOST_FIXTURE_TEST_CASE(timer_fires_at_its_instant_and_not_a_nanosecond_before, 
     BOOST_TEST(glance(poll).of(Token(1)) != nullptr);
 }
 
+BOOST_FIXTURE_TEST_CASE(virtual_time_does_not_pass_while_a_poll_sleeps, Fixture) {
+    registrator.add_timer(start + 1ms, Token(1));
+    const int sleeper = thread_id();
+    std::jthread waker([&] {
+        await_sleeping(sleeper);
+        registrator.wake();
+    });
+    Events events;
+
+    BOOST_TEST(poll.poll(events, 1ns) == PollStatus::woken);
+
+    clock.advance(1ns);
+    BOOST_TEST(poll.poll_until(events, start + 1ns) == PollStatus::timed_out);
+}
+
 BOOST_FIXTURE_TEST_CASE(timer_fires_once, Fixture) {
     registrator.add_timer(start, Token(1));
 
@@ -307,6 +324,21 @@ BOOST_FIXTURE_TEST_CASE(random_timers_fire_as_a_sorted_list_would, Fixture) {
             BOOST_TEST_REQUIRE((model.empty() || model.begin()->first > clock.now()));
         }
     }
+}
+
+BOOST_FIXTURE_TEST_CASE(timer_for_which_there_is_no_memory_leaves_nothing_behind, Fixture) {
+    registrator.add_timer(start, Token(1));
+
+    for (std::size_t which = 1;; ++which) {
+        const FailingAllocation shortage(which);
+        try {
+            registrator.add_timer(start, Token(2));
+            break;
+        } catch (const std::bad_alloc&) {
+        }
+    }
+
+    BOOST_TEST((due_tokens() == std::vector<std::uint64_t>{1, 2}));
 }
 
 BOOST_AUTO_TEST_CASE(timers_of_many_threads_all_fire) {

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -305,6 +306,83 @@ BOOST_AUTO_TEST_CASE(posts_and_the_executor_s_end_may_race) {
         BOOST_TEST_REQUIRE(called == accepted);
     }
 
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(another_thread_cancels_a_task_by_posting) {
+    Executor executor;
+    Log log;
+    auto sleeper = [&]() -> Task<> {
+        Guard guard(log, "task");
+        co_await sleep_for(1h);
+    };
+    Running<void> running = executor.start(sleeper());
+    std::thread other([&, remote = executor.remote()]() mutable { remote.post([&] { running.cancel(); }); });
+
+    executor.run();
+
+    other.join();
+    BOOST_TEST(log.text() == "task!");
+}
+
+// Eight threads start tasks, wake them, cancel them and drop them, as chance has it.
+BOOST_AUTO_TEST_CASE(random_operations_of_eight_threads_lose_nothing) {
+    constexpr int threads = 8;
+    constexpr int operations = is_sanitized ? 2'000 : 20'000;
+    constexpr std::size_t places = 16;
+    Executor executor;
+    std::array<Gate, places> gates;
+    std::array<std::optional<Running<void>>, places> running;
+    int started = 0;
+    int ended = 0;
+    int threads_ended = 0;
+    Gate over;
+    auto task = [&](std::size_t place, Counted) -> Task<> {
+        struct Count {
+            explicit Count(int& c) noexcept : count(c) {}
+            Count(const Count&) = delete;
+            ~Count() { ++count; }
+            int& count;
+        };
+        Count at_end(ended);
+        co_await gates[place].pass();
+        co_await yield();
+    };
+    auto operate = [&](std::size_t place, unsigned choice) {
+        std::optional<Running<void>>& here = running[place];
+        if (choice == 0 && here) here->cancel();
+        if (choice == 1 && gates[place].has_waiter()) gates[place].open();
+        if (choice == 2 && here && here->has_ended()) here.reset();
+        if (choice == 3 && !here && !gates[place].has_waiter()) {
+            ++started;
+            here.emplace(executor.start(task(place, Counted())));
+        }
+    };
+    std::vector<std::thread> others;
+    for (unsigned number = 0; number < threads; ++number) {
+        others.emplace_back([&, number, remote = executor.remote()]() mutable {
+            std::minstd_rand random(number + 1);
+            for (int i = 0; i < operations; ++i) {
+                std::size_t place = random() % places;
+                unsigned choice = static_cast<unsigned>(random() % 4);
+                remote.post([&operate, place, choice] { operate(place, choice); });
+            }
+            remote.post([&] {
+                if (++threads_ended == threads) over.open();
+            });
+        });
+    }
+
+    executor.run_until(pass(over));
+    for (std::thread& other : others)
+        other.join();
+    for (std::optional<Running<void>>& each : running)
+        if (each) each->cancel();
+    executor.run();
+
+    BOOST_TEST(started > 0);
+    // A task that was cancelled before it began has begun all the same, up to its first wait.
+    BOOST_TEST(ended == started);
     BOOST_TEST(Counted::live() == 0);
 }
 

@@ -11,6 +11,7 @@
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 
+#include "support/child.hpp"
 #include "support/counted.hpp"
 #include "support/gate.hpp"
 #include "support/log.hpp"
@@ -29,8 +30,6 @@
 #include <thread>
 
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 using namespace leat;
 using namespace leat::test;
@@ -374,37 +373,19 @@ BOOST_AUTO_TEST_CASE(virtual_clock_executor_ends_too) {
 }
 
 BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_aborts) {
-    std::array<int, 2> ends{};
-    BOOST_TEST_REQUIRE(::pipe(ends.data()) == 0);
-    pid_t child = ::fork();
-    if (child == 0) {
-        ::dup2(ends[1], STDERR_FILENO);
-        ::signal(SIGABRT, SIG_DFL);
+    ChildEnd end = end_of_child([] {
         ExecutorOptions options;
         options.shutdown_deadline = 20ms;
-        {
-            Executor executor(options);
-            auto stubborn_task = []() -> Task<> { co_await Never(); };
-            Running<void> running = executor.start(stubborn_task());
-            while (executor.turn()) {
-            }
+        Executor executor(options);
+        auto stubborn_task = []() -> Task<> { co_await Never(); };
+        Running<void> running = executor.start(stubborn_task());
+        while (executor.turn()) {
         }
-        ::_exit(0);
-    }
-    ::close(ends[1]);
-    std::string text;
-    std::array<char, 4096> buffer;
-    for (ssize_t got; (got = ::read(ends[0], buffer.data(), buffer.size())) > 0;)
-        text.append(buffer.data(), static_cast<std::size_t>(got));
-    ::close(ends[0]);
-    int status = 0;
-    ::waitpid(child, &status, 0);
+    });
 
-    BOOST_TEST_INFO(text);
-    BOOST_TEST(WIFSIGNALED(status));
-    BOOST_TEST(WTERMSIG(status) == SIGABRT);
-    BOOST_TEST(text.find("shutdown_test.cpp:") != std::string::npos);
-    BOOST_TEST(text.find("another library") != std::string::npos);
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("shutdown_test.cpp:") != std::string::npos, end.text);
+    BOOST_TEST(end.text.find("another library") != std::string::npos, end.text);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

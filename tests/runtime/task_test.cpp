@@ -5,6 +5,7 @@
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 
+#include "support/child.hpp"
 #include "support/counted.hpp"
 #include "support/gate.hpp"
 #include "support/log.hpp"
@@ -20,6 +21,8 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+
+#include <signal.h>
 
 using namespace leat;
 using namespace leat::test;
@@ -342,6 +345,30 @@ BOOST_AUTO_TEST_CASE(a_hundred_thousand_nested_tasks_are_destroyed_with_their_ex
 
     BOOST_TEST(order == deep);
     BOOST_TEST(!gate.has_waiter());
+}
+
+BOOST_AUTO_TEST_CASE(task_that_is_awaited_twice_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        run([]() -> Task<> {
+            Task<int> task = ready(1);
+            co_await std::move(task);
+            co_await std::move(task);
+        }());
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(task_that_was_moved_from_cannot_be_run) {
+    ChildEnd end = end_of_child([] {
+        Task<int> task = ready(1);
+        Task<int> other = std::move(task);
+        run(std::move(task));
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
 }
 
 BOOST_AUTO_TEST_CASE(task_knows_where_it_is_defined) {

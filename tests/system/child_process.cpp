@@ -58,6 +58,7 @@ void arrange_input(const Command& command) {
         ::setenv(name.c_str(), value.c_str(), 1);
     }
     std::vector<char*> words;
+    words.reserve(command.words.size() + 1);
     for (const std::string& word : command.words) {
         words.push_back(const_cast<char*>(word.c_str()));
     }
@@ -165,7 +166,8 @@ std::string ChildProcess::first_line() {
     Deadline deadline;
     while (output().find('\n') == std::string::npos) {
         if (!is_running())
-            throw std::runtime_error("the process ended without a line of output: " + errors());
+            throw std::runtime_error("the process ended with " + std::to_string(wait()) +
+                                     " and without a line of output: " + errors());
         wait_for_news(deadline, "the first line of output");
     }
     return output_.substr(0, output_.find('\n'));

@@ -9,8 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 
-using namespace leat::test;
-
+namespace leat::test {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -165,3 +164,5 @@ BOOST_AUTO_TEST_CASE(interrupt_ends_it_like_terminate) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test

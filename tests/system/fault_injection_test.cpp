@@ -12,8 +12,7 @@
 #include <deque>
 #include <utility>
 
-using namespace leat::test;
-
+namespace leat::test {
 namespace {
 
 using std::chrono::steady_clock;
@@ -515,3 +514,5 @@ BOOST_AUTO_TEST_CASE(signal_whose_wake_call_failed_is_not_forgotten) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test

@@ -23,7 +23,8 @@ public:
 
     static constexpr Address ipv4(std::array<std::uint8_t, 4> octets, std::uint16_t port) noexcept {
         Address address;
-        for (std::size_t i = 0; i < octets.size(); ++i) address.octets_[i] = octets[i];
+        for (std::size_t i = 0; i < octets.size(); ++i)
+            address.octets_[i] = octets[i];
         address.port_ = port;
         return address;
     }

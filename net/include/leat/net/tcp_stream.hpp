@@ -307,7 +307,9 @@ private:
 class TcpReader {
 public:
     ReadOperation read(std::span<std::byte> buffer) noexcept { return stream_->read(buffer); }
-    TransferOperation read_exactly(std::span<std::byte> buffer) noexcept { return stream_->read_exactly(buffer); }
+    TransferOperation read_exactly(std::span<std::byte> buffer) noexcept {
+        return stream_->read_exactly(buffer);
+    }
     ReadOperation peek(std::span<std::byte> buffer) noexcept { return stream_->peek(buffer); }
     ReadinessOperation readable() noexcept { return stream_->readable(); }
     TcpStream& stream() noexcept { return *stream_; }
@@ -333,7 +335,9 @@ public:
     }
 
     WriteOperation write(std::span<const std::byte> buffer) noexcept { return stream_->write(buffer); }
-    TransferOperation write_all(std::span<const std::byte> buffer) noexcept { return stream_->write_all(buffer); }
+    TransferOperation write_all(std::span<const std::byte> buffer) noexcept {
+        return stream_->write_all(buffer);
+    }
     ReadinessOperation writable() noexcept { return stream_->writable(); }
     TcpStream& stream() noexcept { return *stream_; }
 

@@ -120,7 +120,8 @@ public:
             for (; index_ < events_->size_; ++index_) {
                 const Event& entry = events_->entries_[index_];
                 // An operation that was destroyed since has taken its pointer away.
-                bool stands = entry.has(Event::operation_bit) ? entry.operation_ != nullptr : events_->stands(entry);
+                bool stands =
+                    entry.has(Event::operation_bit) ? entry.operation_ != nullptr : events_->stands(entry);
                 if (!stands) continue;
                 event_ = entry;
                 return;

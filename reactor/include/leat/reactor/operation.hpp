@@ -30,7 +30,8 @@ struct MutableBuffer {
 /// A piece of memory to write from.
 struct ConstBuffer {
     constexpr ConstBuffer() noexcept : data(nullptr), size(0) {}
-    constexpr ConstBuffer(std::span<const std::byte> bytes) noexcept : data(bytes.data()), size(bytes.size()) {}
+    constexpr ConstBuffer(std::span<const std::byte> bytes) noexcept
+        : data(bytes.data()), size(bytes.size()) {}
 
     const std::byte* data;
     std::size_t size;
@@ -110,12 +111,20 @@ public:
     static Operation write(Source& file, std::span<const std::byte> buffer) noexcept {
         return {Kind::write, file, const_cast<std::byte*>(buffer.data()), buffer.size()};
     }
-    static Operation wait_readable(Source& source) noexcept { return {Kind::wait_readable, source, nullptr, 0}; }
-    static Operation wait_writable(Source& source) noexcept { return {Kind::wait_writable, source, nullptr, 0}; }
+    static Operation wait_readable(Source& source) noexcept {
+        return {Kind::wait_readable, source, nullptr, 0};
+    }
+    static Operation wait_writable(Source& source) noexcept {
+        return {Kind::wait_writable, source, nullptr, 0};
+    }
 
     Operation(Operation&& other) noexcept
-        : source_(other.source_), data_(other.data_), size_(other.size_), value_(other.value_),
-          error_(other.error_), kind_(other.kind_) {}
+        : source_(other.source_),
+          data_(other.data_),
+          size_(other.size_),
+          value_(other.value_),
+          error_(other.error_),
+          kind_(other.kind_) {}
     Operation& operator=(Operation&&) = delete;
     ~Operation() {
         if (state_ > State::ended) abandon();
@@ -156,7 +165,6 @@ protected:
         error_ = -static_cast<std::int32_t>(code);
         state_ = State::ended;
     }
-
 
 private:
     friend struct detail::OperationAccess;
@@ -229,7 +237,8 @@ struct Completions {
     /// Takes one out from the middle.
     void remove(Operation& operation) noexcept {
         Operation** link = &first;
-        while (*link != nullptr && *link != &operation) link = &(*link)->next_;
+        while (*link != nullptr && *link != &operation)
+            link = &(*link)->next_;
         if (*link == nullptr) return;
         *link = operation.next_;
         if (*link == nullptr) tail = link;

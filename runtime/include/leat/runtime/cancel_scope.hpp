@@ -114,7 +114,8 @@ public:
 
     Maybe<body_value> await_resume() {
         if (was_unwound()) return Maybe<body_value>();
-        if (std::exception_ptr exception = take_exception(body())) std::rethrow_exception(std::move(exception));
+        if (std::exception_ptr exception = take_exception(body()))
+            std::rethrow_exception(std::move(exception));
         auto& promise = static_cast<detail::TaskPromise<body_value>&>(body());
         if constexpr (std::is_void_v<body_value>) {
             promise.take();

@@ -223,9 +223,7 @@ private:
     std::uint64_t notices_since_told_ = 0;
 };
 
-inline void Wait::resume_later() noexcept {
-    executor().make_ready(*this);
-}
+inline void Wait::resume_later() noexcept { executor().make_ready(*this); }
 
 /// Runs `task` on an Executor of its own, on this thread, and gives its result or throws its exception.
 ///

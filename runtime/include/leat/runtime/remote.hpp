@@ -97,7 +97,8 @@ public:
     void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
     void let_go() noexcept {
         // Release: whoever then sees that nobody holds it, in `is_held`, sees what was posted.
-        if (holders_.fetch_sub(1, std::memory_order_release) == 1 && wakes_for_last_holder_) registrator_.wake();
+        if (holders_.fetch_sub(1, std::memory_order_release) == 1 && wakes_for_last_holder_)
+            registrator_.wake();
     }
 
 private:
@@ -156,7 +157,9 @@ public:
 
 private:
     friend class Executor;
-    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) { inbox_->hold(); }
+    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {
+        inbox_->hold();
+    }
 
     [[noreturn]] static void throw_closed();
 

@@ -42,14 +42,10 @@ private:
 ///
 /// Cancellation: at once.
 /// Complexity:   O(1), no allocation.
-inline SleepOperation sleep_for(Duration duration) noexcept {
-    return SleepOperation(duration);
-}
+inline SleepOperation sleep_for(Duration duration) noexcept { return SleepOperation(duration); }
 
 /// Suspends the task until the executor's clock has reached `deadline`; never less.
-inline SleepOperation sleep_until(TimePoint deadline) noexcept {
-    return SleepOperation(deadline);
-}
+inline SleepOperation sleep_until(TimePoint deadline) noexcept { return SleepOperation(deadline); }
 
 /// What `yield` gives.
 class [[nodiscard]] YieldOperation : public Wait {
@@ -74,8 +70,6 @@ public:
 };
 
 /// Lets every other ready task run first. I/O is looked at now and then, not at each yield.
-inline YieldOperation yield() noexcept {
-    return YieldOperation();
-}
+inline YieldOperation yield() noexcept { return YieldOperation(); }
 
 }  // namespace leat

@@ -31,6 +31,9 @@ struct FinalSuspend {
     void await_resume() const noexcept {}
 };
 
+// A task that is awaited or run holds none: it was moved from, or awaited before. Says so and aborts.
+[[noreturn]] void stop_for_spent_task() noexcept;
+
 template <class T>
 struct TaskResult {
     TaskResult() noexcept {}
@@ -103,7 +106,8 @@ public:
     using value_type = T;
 
     T await_resume() {
-        if (std::exception_ptr exception = take_exception(*child_)) std::rethrow_exception(std::move(exception));
+        if (std::exception_ptr exception = take_exception(*child_))
+            std::rethrow_exception(std::move(exception));
         return take_value();
     }
 
@@ -128,7 +132,8 @@ public:
     explicit Awaited(A& wait) noexcept : wait_(&wait) {}
 
     auto await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return wait_->await_ready(); }
-    auto await_suspend(std::coroutine_handle<> handle) noexcept(noexcept(std::declval<A&>().await_suspend(handle))) {
+    auto await_suspend(std::coroutine_handle<> handle) noexcept(
+        noexcept(std::declval<A&>().await_suspend(handle))) {
         return wait_->await_suspend(handle);
     }
     decltype(auto) await_resume() { return wait_->await_resume(); }
@@ -155,8 +160,8 @@ public:
     void await_transform(Task<U>& task) = delete;  // a task is awaited once, as an rvalue: std::move(task)
 
     template <LeatAwaitable A>
-    Awaited<std::remove_reference_t<A>> await_transform(
-        A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
+    Awaited<std::remove_reference_t<A>>
+    await_transform(A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
         line_ = line;
         awaitable.attach(*this);
         return Awaited<std::remove_reference_t<A>>(awaitable);
@@ -171,7 +176,9 @@ public:
     }
 
     static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
 };
 
 }  // namespace detail
@@ -211,7 +218,11 @@ public:
     }
 
     /// For combinators: gives up the frame, which has not started. Whoever takes it destroys it.
-    std::coroutine_handle<promise_type> release() noexcept { return std::exchange(handle_, nullptr); }
+    std::coroutine_handle<promise_type> release() noexcept {
+        if (!handle_) [[unlikely]]
+            detail::stop_for_spent_task();
+        return std::exchange(handle_, nullptr);
+    }
 
 private:
     friend promise_type;

@@ -29,7 +29,7 @@ namespace detail {
 /// A child of a group: who runs its task, and what the task was started with.
 class GroupChild : public Wait {
 public:
-    GroupChild(TaskGroup& group, std::source_location spawned) noexcept : group_(group), spawned_(spawned) {}
+    explicit GroupChild(TaskGroup& group) noexcept : group_(group) {}
     GroupChild(const GroupChild&) = delete;
 
     // Not started yet, or running: either way it goes on to its first or next wait.
@@ -38,7 +38,8 @@ public:
     void child_finished(TaskFrame& task) noexcept override;
     void child_unwound() noexcept override;
 
-    std::source_location spawned() const noexcept { return spawned_; }
+    /// The line that started it.
+    virtual std::source_location spawned() const noexcept = 0;
     TaskFrame& task() const noexcept { return *frame_; }
     GroupChild* next_sibling() const noexcept { return next_sibling_; }
 
@@ -57,7 +58,6 @@ private:
     TaskGroup& group_;
     GroupChild* next_sibling_ = nullptr;
     GroupChild* previous_sibling_ = nullptr;
-    std::source_location spawned_;
 };
 
 /// A child together with the callable and the arguments that its task may refer to.
@@ -66,20 +66,28 @@ class StoredChild final : public GroupChild {
 public:
     template <class C, class... A>
     StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
-        : GroupChild(group, spawned), callable_(std::forward<C>(callable)),
+        : GroupChild(group),
+          spawned_(spawned),
+          callable_(std::forward<C>(callable)),
           arguments_(std::forward<A>(arguments)...) {}
 
     Task<void> begin() {
-        return std::apply([this](auto&... arguments) { return std::invoke(callable_, std::move(arguments)...); },
-                          arguments_);
+        return std::apply(
+            [this](auto&... arguments) { return std::invoke(callable_, std::move(arguments)...); },
+            arguments_);
     }
 
     static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
+
+    std::source_location spawned() const noexcept override { return spawned_; }
 
 private:
     void dispose() noexcept override { delete this; }
 
+    std::source_location spawned_;
     Callable callable_;
     std::tuple<Arguments...> arguments_;
 };
@@ -87,13 +95,20 @@ private:
 /// A child whose coroutine holds all that it needs in its own frame.
 class PlainChild final : public GroupChild {
 public:
-    using GroupChild::GroupChild;
+    PlainChild(TaskGroup& group, std::source_location spawned) noexcept
+        : GroupChild(group), spawned_(spawned) {}
+
+    std::source_location spawned() const noexcept override { return spawned_; }
 
     static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { FramePool::deallocate(memory, size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
 
 private:
     void dispose() noexcept override { delete this; }
+
+    std::source_location spawned_;
 };
 
 // Whether a call with these parameters leaves nothing behind that refers to the caller's objects: a function or a
@@ -148,7 +163,8 @@ public:
         spawn_at(caller, std::forward<Callable>(callable), std::forward<A>(a));
     }
     template <class Callable, class A, class B>
-    void spawn(Callable&& callable, A&& a, B&& b, std::source_location caller = std::source_location::current()) {
+    void spawn(Callable&& callable, A&& a, B&& b,
+               std::source_location caller = std::source_location::current()) {
         spawn_at(caller, std::forward<Callable>(callable), std::forward<A>(a), std::forward<B>(b));
     }
     template <class Callable, class A, class B, class C>
@@ -262,7 +278,8 @@ public:
             return;
         } else {
             if (was_unwound())
-                throw std::system_error(make_error_code(errc::cancelled), "leat: the body of a cancelled group");
+                throw std::system_error(make_error_code(errc::cancelled),
+                                        "leat: the body of a cancelled group");
             return static_cast<detail::TaskPromise<value_type>&>(body()).take();
         }
     }
@@ -307,7 +324,8 @@ void TaskGroup::spawn_at(std::source_location caller, Callable&& callable, Argum
     using Stored = std::decay_t<Callable>;
     if constexpr (detail::is_self_contained<Stored>()) {
         auto child = std::make_unique<detail::PlainChild>(*this, caller);
-        Task<void> task = std::invoke(std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
+        Task<void> task =
+            std::invoke(std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
         adopt(*child.release(), task.release().promise());
     } else {
         using Child = detail::StoredChild<Stored, std::decay_t<Arguments>...>;

@@ -43,7 +43,8 @@ class TimedWait : public A {
 public:
     using value_type = typename A::value_type;
 
-    TimedWait(TimeLimit limit, A&& awaitable) noexcept : A(std::move(awaitable)), limit_(limit), expiry_(*this) {}
+    TimedWait(TimeLimit limit, A&& awaitable) noexcept
+        : A(std::move(awaitable)), limit_(limit), expiry_(*this) {}
     TimedWait(TimedWait&& other) noexcept : A(std::move(other)), limit_(other.limit_), expiry_(*this) {}
 
     bool await_ready() {
@@ -143,8 +144,10 @@ public:
 
     T await_resume() {
         disarm();
-        if (has_timed_out()) throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: timeout");
-        if (std::exception_ptr exception = take_exception(body())) std::rethrow_exception(std::move(exception));
+        if (has_timed_out())
+            throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: timeout");
+        if (std::exception_ptr exception = take_exception(body()))
+            std::rethrow_exception(std::move(exception));
         return static_cast<TaskPromise<T>&>(body()).take();
     }
 

@@ -145,7 +145,9 @@ public:
     Wait* wait() const noexcept { return wait_; }
 
     // Valid since promises of tasks are no more aligned than this base (asserted where they are defined).
-    std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<TaskFrame>::from_promise(*this); }
+    std::coroutine_handle<> handle() noexcept {
+        return std::coroutine_handle<TaskFrame>::from_promise(*this);
+    }
 
 private:
     friend class Executor;
@@ -172,9 +174,7 @@ inline void begin_task(TaskFrame& task, Environment& environment, Wait& parent) 
 }
 
 /// The exception that ended the task, or null.
-inline std::exception_ptr take_exception(TaskFrame& task) noexcept {
-    return std::move(task.exception_);
-}
+inline std::exception_ptr take_exception(TaskFrame& task) noexcept { return std::move(task.exception_); }
 
 /// Asks whatever the task waits for, however deep, to end. The other half of `Environment::mark_cancelled`.
 void cancel_waits(TaskFrame& task) noexcept;
