@@ -90,7 +90,8 @@ public:
     TrackedTransferOperation(Operation&& operation, Progress& progress) noexcept
         : TransferOperation(std::move(operation)), progress_(&progress) {}
     TrackedTransferOperation(TrackedTransferOperation&& other) noexcept
-        : TransferOperation(std::move(other)), progress_(std::exchange(other.progress_, nullptr)) {}
+        : TransferOperation(static_cast<TransferOperation&&>(other)),
+          progress_(std::exchange(other.progress_, nullptr)) {}
     ~TrackedTransferOperation() {
         if (progress_ != nullptr) progress_->bytes = transferred();
     }
