@@ -362,7 +362,7 @@ BOOST_AUTO_TEST_CASE(idle_connection_is_closed_and_never_early) {
     }
 
     BOOST_TEST(idle.received_at_the_end() == 0u);
-    BOOST_TEST(std::chrono::steady_clock::now() - start >= std::chrono::seconds(1));
+    BOOST_TEST((std::chrono::steady_clock::now() - start >= std::chrono::seconds(1)));
     active.expect_echo(mebibyte);
     BOOST_TEST(server.stop() == 0);
 }
