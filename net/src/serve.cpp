@@ -142,6 +142,7 @@ public:
 
 private:
     class Acceptance;
+    class EndOfTask;
     class Pause;
 
     bool is_full() const noexcept { return group_->size() >= options_.max_connections; }
@@ -166,7 +167,9 @@ private:
     ConnectionHandler& handler_;
     const ServeOptions& options_;
     ServeControl& control_;
+    // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
+    bool task_has_ended_ = false;
     // What the server's own task waits for, if anything: one of them at most.
     Acceptance* acceptance_ = nullptr;
     Pause* pause_ = nullptr;
@@ -211,6 +214,20 @@ private:
     Server& server_;
     bool is_interrupted_ = false;
     bool has_result_ = true;
+};
+
+/// Tells the server that its own task ends, by itself or by a cancellation.
+class Server::EndOfTask {
+public:
+    explicit EndOfTask(Server& server) noexcept : server_(server) {}
+    EndOfTask(const EndOfTask&) = delete;
+    ~EndOfTask() {
+        server_.task_has_ended_ = true;
+        if (server_.group_->size() == 0) server_.group_ = nullptr;
+    }
+
+private:
+    Server& server_;
 };
 
 /// A wait for `wake`, or for a deadline.
@@ -276,6 +293,7 @@ Server::~Server() {
 
 Task<> Server::run(TaskGroup& group) {
     group_ = &group;
+    EndOfTask end(*this);
     while (!is_draining() && !fatal_) {
         if (is_full()) {
             co_await Pause(*this, TimePoint::max());
@@ -375,7 +393,6 @@ void Server::start_as(TcpStream&& stream, More... more) {
 
 void Server::connection_ended(const Connection& connection, std::exception_ptr& failure,
                               bool was_unwound) noexcept {
-    report_.bytes += connection.moved();
     if (was_unwound)
         ++report_.cancelled;
     else if (failure != nullptr)
@@ -384,6 +401,9 @@ void Server::connection_ended(const Connection& connection, std::exception_ptr& 
         ++report_.finished;
     // There is room, or a descriptor, again; or this was the last that a drain waits for.
     wake();
+    // It is one of the group's until this returns.
+    report_.bytes += connection.moved();
+    if (task_has_ended_ && group_->size() == 1) group_ = nullptr;
 }
 
 void Server::count_failure(std::exception_ptr failure) noexcept {
