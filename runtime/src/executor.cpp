@@ -248,6 +248,8 @@ void Executor::destroy_next_frame() noexcept {
 
     TaskFrame& task = *wait->frame_;
     Wait& parent = *task.parent_;
+    // The wait goes before the locals do, whose destructors may dump the tasks.
+    task.wait_ = nullptr;
     is_unwinding = true;
     task.handle().destroy();
     is_unwinding = false;

@@ -106,7 +106,7 @@ BOOST_FIXTURE_TEST_CASE(dump_shows_every_child_of_a_group, Dumps) {
     std::string text = dump();
 
     BOOST_TEST_INFO(text);
-    BOOST_TEST(count(text, at(sleeping_line)) == 3u);
+    BOOST_TEST(count(text, "at " + at(sleeping_line)) == 3u);
     BOOST_TEST(text.find("3 tasks") != std::string::npos);
 }
 
@@ -122,7 +122,7 @@ BOOST_FIXTURE_TEST_CASE(dump_looks_into_scopes_and_deadlines, Dumps) {
     std::string text = dump();
 
     BOOST_TEST_INFO(text);
-    BOOST_TEST(count(text, at(sleeping_line)) == 2u);
+    BOOST_TEST(count(text, "at " + at(sleeping_line)) == 2u);
 }
 
 BOOST_FIXTURE_TEST_CASE(dump_shows_tasks_that_wait_for_io, Dumps) {
