@@ -14,7 +14,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -81,16 +83,25 @@ BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
 }
 
 BOOST_AUTO_TEST_CASE(signal_to_another_thread_is_seen_too) {
-    std::atomic<bool> may_end = false;
-    std::thread other([&] { may_end.wait(false); });
+    // A condition variable, since the thread sanitizer holds signals back while a thread waits on a bare futex.
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool may_end = false;
+    std::thread other([&] {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return may_end; });
+    });
     leat::run([](pthread_t thread) -> Task<> {
         Signals signals{SIGUSR1};
         ::pthread_kill(thread, SIGUSR1);
         int signal = co_await signals.next();
         BOOST_TEST(signal == SIGUSR1);
     }(other.native_handle()));
-    may_end = true;
-    may_end.notify_one();
+    {
+        std::lock_guard lock(mutex);
+        may_end = true;
+    }
+    changed.notify_one();
 
     other.join();
 }
