@@ -221,9 +221,9 @@ private:
 
 void BareChild::promise_type::Final::await_suspend(
     std::coroutine_handle<promise_type> handle) const noexcept {
-    BareGroup* group = handle.promise().group;
+    BareGroup* owner = handle.promise().group;
     handle.destroy();
-    if (group != nullptr) group->child_ended();
+    if (owner != nullptr) owner->child_ended();
 }
 
 void BareChild::promise_type::unhandled_exception() noexcept {
