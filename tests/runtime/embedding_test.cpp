@@ -133,14 +133,17 @@ BOOST_AUTO_TEST_CASE(smallest_budget_serves_io_and_ready_tasks_alike) {
     int ready_turns = 0;
     int io_turns = 0;
     auto yielder = [&]() -> Task<> {
-        for (; !is_over; ++ready_turns)
+        while (!is_over) {
             co_await yield();
+            ++ready_turns;
+        }
     };
     auto reader = [&]() -> Task<> {
         std::array<std::byte, 4> buffer;
-        for (; !is_over; ++io_turns) {
+        while (!is_over) {
             co_await read_some(pair.left, buffer);
             send_directly(pair.right, "x");
+            ++io_turns;
         }
     };
     Running<void> yielding = executor.start(yielder());
