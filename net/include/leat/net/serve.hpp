@@ -73,7 +73,8 @@ public:
 
     /// Stops accepting and lets handlers finish what was received: each connection's reading half is shut down, so that
     /// after the bytes that have arrived it reads the end. At `drain_timeout` what remains is cancelled. Before `serve`
-    /// has begun, it ends at once.
+    /// has begun, it ends at once. A peer that goes on sending meanwhile may be reset before it has read all that was
+    /// answered, as when a server closes a connection with unread input.
     void drain() noexcept;
 
     /// Stops accepting and cancels all handlers.
