@@ -37,6 +37,8 @@ function(leat_add_layer name)
         target_link_libraries(${target} PUBLIC leat::${known})
     endforeach()
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:leat_warnings>)
+    # The C library's calls go through the table of addresses itself: one jump less for each of a message's two.
+    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang>:-fno-plt>)
 
     set_target_properties(
         ${target}

@@ -47,9 +47,9 @@ int checked(int fd, const char* what) {
 
 std::error_code last_error() noexcept { return std::error_code(errno, std::system_category()); }
 
-// What the kernel gives back: the slot's index and generation; bit 31 of the index tells interest mode, so that a
+// What the kernel gives back: the slot's index and generation; a bit that no index has tells interest mode, so that a
 // slot need not be looked at to know whose lock it is under.
-constexpr std::uint32_t interest_bit = 1u << 31;
+constexpr std::uint32_t interest_bit = SlotTable::free_bit;
 constexpr std::uint64_t wake_mark = ~std::uint64_t{0};
 
 std::uint64_t mark_of(const Slot& slot, std::uint32_t mode) noexcept {
@@ -88,6 +88,7 @@ public:
           epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
           // Never read and so never zero: every write is an edge, and re-arming alone is one too.
           wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
+        completions_.send = send_on_idle;
         epoll_event event{};
         event.events = EPOLLIN | EPOLLET;
         event.data.u64 = wake_mark;
@@ -114,33 +115,28 @@ public:
         interests_.fetch_sub(1, std::memory_order_relaxed);
     }
 
-    bool start(Operation& operation, Slot& slot) noexcept override {
-        // The two that every message needs go straight: a read which knows that it must wait, since the last one was short
-        // and the kernel knows of the source; and a write that nothing stands in the way of.
-        if (operation.kind() == Operation::Kind::receive) {
-            if (slot.reader == nullptr &&
-                (slot.bits & (Slot::readable | Slot::registered)) == Slot::registered &&
-                OperationAccess::size(operation) != 0) [[likely]] {
-                slot.reader = &operation;
-                completions_.park(operation);
-                return false;
-            }
-        } else if (operation.kind() == Operation::Kind::send_all) {
-            if (slot.writer == nullptr && (slot.bits & Slot::writable) != 0) [[likely]]
-                return send_now(operation, slot);
+    bool start(OperationRecord& operation, Slot& slot) noexcept override {
+        bool is_write = OperationAccess::is_write(operation);
+        if (slot.waiting(is_write) != nullptr) {
+            OperationAccess::end(operation, errc::busy);
+            return true;
         }
-        return start_any(operation, slot);
+        Attempt outcome = Attempt::partial;
+        if (slot.has(is_write ? Slot::writable : Slot::readable) || must_try(operation))
+            outcome = attempt(operation, slot);
+        if (outcome != Attempt::ended) return park(operation, slot, outcome);
+        OperationAccess::state(operation) = OperationAccess::State::ended;
+        return true;
     }
 
-    bool cancel(Operation& operation, Slot& slot) noexcept override {
-        if (slot.reader == &operation) slot.reader = nullptr;
-        if (slot.writer == &operation) slot.writer = nullptr;
+    bool cancel(OperationRecord& operation, Slot& slot) noexcept override {
+        bool is_write = OperationAccess::is_write(operation);
+        if (slot.waiting(is_write) == &operation) slot.unpark(is_write);
         return true;
     }
 
     void detach(Slot& slot) noexcept override {
-        if ((slot.bits & Slot::registered) != 0) forget(slot);
-        slot.bits = 0;
+        if (slot.has(Slot::registered)) forget(slot);
     }
 
     void wait(Harvest& harvest, std::optional<Duration> timeout) override {
@@ -153,14 +149,7 @@ public:
         }
         // Readiness first: there is room for one entry an event, and what operations add beyond that can wait.
         if (interests_.load(std::memory_order_relaxed) != 0) report_readiness(harvest, count);
-        for (int i = 0; i < count; ++i) {
-            const epoll_event& event = events_[static_cast<std::size_t>(i)];
-            std::uint32_t index = static_cast<std::uint32_t>(event.data.u64);
-            if ((index & interest_bit) != 0) continue;  // The wake mark has this bit too.
-            Slot& slot = slots_.at(index);
-            if (slot.generation.load(std::memory_order_relaxed) != event.data.u64 >> 32) continue;
-            advance(slot, event.events);
-        }
+        advance_operations(count);
     }
 
     void wake() noexcept override {
@@ -176,18 +165,16 @@ public:
     NativeHandle native_handle() const noexcept override { return epoll_.get(); }
 
 private:
-    static std::uint32_t operation_mask(const Operation& operation) noexcept {
+    static std::uint32_t operation_mask(const OperationRecord& operation) noexcept {
         // A listener is never written to.
-        if (operation.kind() == Operation::Kind::accept) return EPOLLIN | EPOLLET;
+        if (operation.kind() == OperationRecord::Kind::accept) return EPOLLIN | EPOLLET;
         return EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     }
 
     // A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once.
-    static bool must_try(Operation& operation) noexcept {
-        using Kind = Operation::Kind;
+    static bool must_try(OperationRecord& operation) noexcept {
+        using Kind = OperationRecord::Kind;
         switch (operation.kind()) {
-        [[likely]] case Kind::receive:
-            return OperationAccess::size(operation) == 0;
         case Kind::accept:
             return false;
         case Kind::connect:
@@ -201,95 +188,83 @@ private:
         }
     }
 
-    /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
-    [[gnu::always_inline]] void advance(Slot& slot, std::uint32_t events) noexcept {
-        // What a message brings: an edge of one direction carries the other one too.
-        if (events == (EPOLLIN | EPOLLOUT) && slot.writer == nullptr && slot.reader != nullptr) [[likely]] {
-            slot.bits |= Slot::readable | Slot::writable;
-            tried(slot.reader, slot, attempt_parked_read(*slot.reader, slot));
-            return;
+    // Apart from the wait, so that the loop has all registers to itself.
+    [[gnu::noinline]] void advance_operations(int count) noexcept {
+        Completions::Batch batch(completions_);
+        const epoll_event* end = events_.data() + count;
+        for (const epoll_event* event = events_.data(); event != end; ++event) {
+            std::uint32_t index = static_cast<std::uint32_t>(event->data.u64);
+            if ((index & interest_bit) != 0) continue;  // The wake mark has this bit too.
+            Slot& slot = slots_.at(index);
+            if (slot.generation.load(std::memory_order_relaxed) != event->data.u64 >> 32) continue;
+            // What a message brings: an edge of one direction carries the other one too.
+            if (event->events == (EPOLLIN | EPOLLOUT) && slot.bits == Slot::waits_for_message) [[likely]] {
+                if (receive_message(slot)) [[likely]] {
+                    batch.push(*slot.reader);
+                    continue;
+                }
+            }
+            batch.interrupt(completions_);
+            advance(slot, event->events);
+            batch.resume(completions_);
         }
-        advance_any(slot, events);
+        batch.interrupt(completions_);
     }
 
-    [[gnu::noinline]] void advance_any(Slot& slot, std::uint32_t events) noexcept {
+    /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
+    [[gnu::noinline]] void advance(Slot& slot, std::uint32_t events) noexcept {
         // A read stops at the mark of urgent data: however short it was, from then on it does not prove that nothing is
         // left, as at an end.
         constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;
         if ((events & (EPOLLIN | any_end)) != 0) {
-            slot.bits |= Slot::readable;
-            if ((events & any_end) != 0) slot.bits |= Slot::read_closed;
-            if (slot.reader != nullptr) tried(slot.reader, slot, attempt(*slot.reader, slot));
+            slot.set(Slot::readable);
+            if ((events & any_end) != 0) slot.set(Slot::read_closed);
+            try_again(slot, false);
         }
         if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
-            slot.bits |= Slot::writable;
-            if ((events & (EPOLLHUP | EPOLLERR)) != 0) slot.bits |= Slot::write_closed;
-            if (slot.writer != nullptr) tried(slot.writer, slot, attempt(*slot.writer, slot));
+            slot.set(Slot::writable);
+            if ((events & (EPOLLHUP | EPOLLERR)) != 0) slot.set(Slot::write_closed);
+            try_again(slot, true);
         }
     }
 
-    /// A parked operation was tried again. A spurious edge ends here: nobody is resumed for nothing.
-    [[gnu::always_inline]] void tried(Operation*& waiting, Slot& slot, Attempt outcome) noexcept {
-        Operation& operation = *waiting;
-        if (outcome != Attempt::ended) [[unlikely]] {
-            if (outcome == Attempt::partial || recheck(operation, slot)) return;
-        }
-        waiting = nullptr;
-        completions_.push(operation);
-    }
-
-    // Apart, so that the read above saves no registers for a call that it does not make.
-    [[gnu::noinline]] bool send_now(Operation& operation, Slot& slot) noexcept {
-        return settle(operation, slot, slot.writer, attempt_send_all(operation, slot));
-    }
-
-    [[gnu::noinline]] bool start_any(Operation& operation, Slot& slot) noexcept {
-        bool is_write = OperationAccess::is_write(operation);
-        Operation*& waiting = is_write ? slot.writer : slot.reader;
-        if (waiting != nullptr) {
-            OperationAccess::end(operation, errc::busy);
-            return true;
-        }
-        Attempt outcome = Attempt::partial;
-        if ((slot.bits & (is_write ? Slot::writable : Slot::readable)) != 0 || must_try(operation))
-            outcome = attempt(operation, slot);
-        return settle(operation, slot, waiting, outcome);
-    }
-
-    [[gnu::always_inline]] bool settle(Operation& operation, Slot& slot, Operation*& waiting,
-                                       Attempt outcome) noexcept {
-        if (outcome != Attempt::ended) [[unlikely]]
-            return park(operation, slot, waiting, outcome);
-        OperationAccess::state(operation) = OperationAccess::State::ended;
-        return true;
+    /// A spurious edge ends here: nobody is resumed for nothing.
+    void try_again(Slot& slot, bool is_write) noexcept {
+        OperationRecord* operation = slot.waiting(is_write);
+        if (operation == nullptr) return;
+        Attempt outcome = attempt(*operation, slot);
+        if (outcome == Attempt::partial) return;
+        if (outcome == Attempt::refused && recheck(*operation, slot)) return;
+        slot.unpark(is_write);
+        completions_.push(*operation);
     }
 
     /// After a call that left something to wait for. True: that failed, and the operation has ended.
-    [[gnu::noinline]] bool park(Operation& operation, Slot& slot, Operation*& waiting,
-                                Attempt outcome) noexcept {
-        bool is_registered = (slot.bits & Slot::registered) != 0;
+    bool park(OperationRecord& operation, Slot& slot, Attempt outcome) noexcept {
+        bool is_registered = slot.has(Slot::registered);
         if (!is_registered || outcome == Attempt::refused) {
             if (!(is_registered ? recheck(operation, slot) : enter(operation, slot))) return true;
         }
-        waiting = &operation;
+        slot.park(OperationAccess::is_write(operation), operation);
+        if (operation.kind() == OperationRecord::Kind::receive) slot.set(Slot::plain_reader);
         completions_.park(operation);
         return false;
     }
 
     /// Tells the kernel of a source, when somebody has to wait on it for the first time. It reports at once what is ready
     /// already, so nothing can fall between the call and this. False: the kernel refused, and the operation has ended.
-    [[gnu::noinline, gnu::cold]] bool enter(Operation& operation, Slot& slot) noexcept {
+    [[gnu::noinline, gnu::cold]] bool enter(OperationRecord& operation, Slot& slot) noexcept {
         if (std::error_code error = control(EPOLL_CTL_ADD, slot, operation_mask(operation), 0)) {
             OperationAccess::end_with(operation, error.value());
             return false;
         }
-        slot.bits |= Slot::registered;
+        slot.set(Slot::registered);
         return true;
     }
 
     /// After a call on a registered source that would block: if the source says that it is ready, the edge that told so
     /// is gone, and so it is asked for again. False: the kernel refused, and the operation has ended with that.
-    [[gnu::noinline, gnu::cold]] bool recheck(Operation& operation, Slot& slot) noexcept {
+    [[gnu::noinline, gnu::cold]] bool recheck(OperationRecord& operation, Slot& slot) noexcept {
         if (!is_ready_now(operation, slot)) return true;
         std::error_code error = control(EPOLL_CTL_MOD, slot, operation_mask(operation), 0);
         if (!error) return true;

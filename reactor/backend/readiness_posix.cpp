@@ -27,7 +27,15 @@ static_assert(offsetof(ConstBuffer, size) == offsetof(iovec, iov_len));
 
 using Access = OperationAccess;
 
-void clear(Slot& slot, std::uint8_t bit) noexcept { slot.bits = static_cast<std::uint8_t>(slot.bits & ~bit); }
+/// The largest transfer of one call (read(2), NOTES); more would be cut by the kernel anyhow.
+constexpr std::size_t largest_transfer = 0x7ffff000;
+
+/// Of a call that moved `bytes` of the `asked` ones.
+void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::uint8_t ready_bit,
+                std::uint8_t closed_bit) noexcept {
+    slot.moved += bytes;
+    if (bytes < asked && !slot.has(closed_bit)) slot.clear(ready_bit);
+}
 
 /// Calls again what a signal has interrupted; after a thousand times in a row the error is believed, so that nothing that
 /// always says EINTR can spin us for ever.
@@ -40,30 +48,30 @@ ssize_t without_interruption(Call call) noexcept {
 }
 
 /// Of a call that failed and was tried often enough.
-Attempt failed_for_good(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
+Attempt failed_for_good(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        clear(slot, ready_bit);
+        slot.clear(ready_bit);
         return Attempt::refused;
     }
     Access::error(operation) = errno;
     return Attempt::ended;
 }
 
-Attempt finish_read(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
+Attempt finish_read(OperationRecord& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
     if (moved < 0) return failed_for_good(operation, slot, Slot::readable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::readable, Slot::read_closed);
     return Attempt::ended;
 }
 
-Attempt finish_write(Operation& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
+Attempt finish_write(OperationRecord& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
     if (moved < 0) return failed_for_good(operation, slot, Slot::writable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::writable, Slot::write_closed);
     return Attempt::ended;
 }
 
-Attempt receive(Operation& operation, Slot& slot) noexcept {
+Attempt receive(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
     ssize_t received =
@@ -71,7 +79,7 @@ Attempt receive(Operation& operation, Slot& slot) noexcept {
     return finish_read(operation, slot, received, size);
 }
 
-Attempt receive_all(Operation& operation, Slot& slot) noexcept {
+Attempt receive_all(OperationRecord& operation, Slot& slot) noexcept {
     for (;;) {
         std::size_t left = Access::size(operation);
         if (left == 0) return Attempt::ended;
@@ -88,11 +96,11 @@ Attempt receive_all(Operation& operation, Slot& slot) noexcept {
         Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
         Access::size(operation) = left - bytes;
         note_moved(slot, bytes, size, Slot::readable, Slot::read_closed);
-        if (bytes < left && (slot.bits & Slot::readable) == 0) return Attempt::partial;
+        if (bytes < left && !slot.has(Slot::readable)) return Attempt::partial;
     }
 }
 
-Attempt peek(Operation& operation, Slot& slot) noexcept {
+Attempt peek(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
     ssize_t seen =
@@ -103,7 +111,7 @@ Attempt peek(Operation& operation, Slot& slot) noexcept {
     return Attempt::ended;
 }
 
-Attempt send(Operation& operation, Slot& slot) noexcept {
+Attempt send(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
     ssize_t sent = without_interruption(
@@ -111,7 +119,7 @@ Attempt send(Operation& operation, Slot& slot) noexcept {
     return finish_write(operation, slot, sent, size);
 }
 
-Attempt send_all(Operation& operation, Slot& slot) noexcept {
+Attempt send_all(OperationRecord& operation, Slot& slot) noexcept {
     for (;;) {
         std::size_t left = Access::size(operation);
         if (left == 0) return Attempt::ended;
@@ -124,13 +132,13 @@ Attempt send_all(Operation& operation, Slot& slot) noexcept {
         Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
         Access::size(operation) = left - bytes;
         note_moved(slot, bytes, size, Slot::writable, Slot::write_closed);
-        if (bytes < left && (slot.bits & Slot::writable) == 0) return Attempt::partial;
+        if (bytes < left && !slot.has(Slot::writable)) return Attempt::partial;
     }
 }
 
 /// The buffers that one call may take, and how much they hold.
 struct Vector {
-    explicit Vector(Operation& operation) noexcept
+    explicit Vector(OperationRecord& operation) noexcept
         : first(static_cast<iovec*>(Access::data(operation))),
           count(std::min<std::size_t>(Access::size(operation), IOV_MAX)) {
         for (std::size_t i = 0; i < count; ++i)
@@ -149,7 +157,7 @@ struct Vector {
     std::size_t bytes = 0;
 };
 
-Attempt receive_vector(Operation& operation, Slot& slot) noexcept {
+Attempt receive_vector(OperationRecord& operation, Slot& slot) noexcept {
     Vector vector(operation);
     if (vector.bytes == 0) return Attempt::ended;
     msghdr message = vector.message();
@@ -157,7 +165,7 @@ Attempt receive_vector(Operation& operation, Slot& slot) noexcept {
     return finish_read(operation, slot, received, vector.bytes);
 }
 
-Attempt send_vector(Operation& operation, Slot& slot) noexcept {
+Attempt send_vector(OperationRecord& operation, Slot& slot) noexcept {
     Vector vector(operation);
     if (vector.bytes == 0) return Attempt::ended;
     msghdr message = vector.message();
@@ -166,7 +174,7 @@ Attempt send_vector(Operation& operation, Slot& slot) noexcept {
 }
 
 /// Takes what was sent, and buffers that are empty, off the front.
-void advance(Operation& operation, std::size_t sent) noexcept {
+void advance(OperationRecord& operation, std::size_t sent) noexcept {
     auto* first = static_cast<iovec*>(Access::data(operation));
     std::size_t count = Access::size(operation);
     while (count != 0 && first->iov_len <= sent) {
@@ -182,7 +190,7 @@ void advance(Operation& operation, std::size_t sent) noexcept {
     Access::size(operation) = count;
 }
 
-Attempt send_vector_all(Operation& operation, Slot& slot) noexcept {
+Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
     for (;;) {
         advance(operation, 0);
         Vector vector(operation);
@@ -194,13 +202,35 @@ Attempt send_vector_all(Operation& operation, Slot& slot) noexcept {
         Access::value(operation) += bytes;
         advance(operation, bytes);
         note_moved(slot, bytes, vector.bytes, Slot::writable, Slot::write_closed);
-        if (Access::size(operation) != 0 && (slot.bits & Slot::writable) == 0) return Attempt::partial;
+        if (Access::size(operation) != 0 && !slot.has(Slot::writable)) return Attempt::partial;
     }
+}
+
+/// What `send_on_idle` did was not the whole: notes what it was, so that submitting goes on from there.
+[[gnu::noinline, gnu::cold]] OperationRecord* sent_otherwise(OperationRecord& operation,
+                                                             ssize_t sent) noexcept {
+    Slot& slot = *Access::source_slot(operation);
+    slot.moved -= Access::size(operation);
+    Access::value(operation) = 0;
+    if (sent < 0) {
+        // To be tried again, by the way that knows what to do next.
+        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return &operation;
+        Access::error(operation) = errno;
+        return nullptr;
+    }
+    std::size_t bytes = static_cast<std::size_t>(sent);
+    std::size_t size = Access::size(operation);
+    Access::value(operation) = bytes;
+    note_moved(slot, bytes, size, Slot::writable, Slot::write_closed);
+    if (operation.kind() == OperationRecord::Kind::send) return nullptr;
+    Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
+    Access::size(operation) = size - bytes;
+    return &operation;
 }
 
 // A handle of unknown kind (a terminal, an eventfd) may give less than was asked for and still hold more: only EAGAIN
 // says that it is empty. Hence "asked" is zero in these two.
-Attempt read_file(Operation& operation, Slot& slot) noexcept {
+Attempt read_file(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
     ssize_t moved = without_interruption([&] { return ::read(slot.handle, Access::data(operation), size); });
@@ -237,7 +267,7 @@ private:
     bool was_pending_;
 };
 
-Attempt write_file(Operation& operation, Slot& slot) noexcept {
+Attempt write_file(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = std::min(Access::size(operation), largest_transfer);
     if (size == 0) return Attempt::ended;
     ssize_t moved = -1;
@@ -248,7 +278,7 @@ Attempt write_file(Operation& operation, Slot& slot) noexcept {
     return finish_write(operation, slot, moved, 0);
 }
 
-Attempt accept(Operation& operation, Slot& slot) noexcept {
+Attempt accept(OperationRecord& operation, Slot& slot) noexcept {
     ssize_t accepted = without_interruption([&] {
         ssize_t fd = ::accept4(slot.handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
         // A peer that has gone again is nobody's concern (accept(2): ECONNABORTED).
@@ -261,7 +291,7 @@ Attempt accept(Operation& operation, Slot& slot) noexcept {
 }
 
 /// `value` counts the stages: 0, not begun; 1, the kernel is connecting.
-Attempt connect(Operation& operation, Slot& slot) noexcept {
+Attempt connect(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t& stage = Access::value(operation);
     if (stage == 0) {
         auto* address = static_cast<const sockaddr*>(Access::data(operation));
@@ -273,7 +303,7 @@ Attempt connect(Operation& operation, Slot& slot) noexcept {
             return Attempt::ended;
         }
         stage = 1;
-        clear(slot, Slot::writable);
+        slot.clear(Slot::writable);
         return Attempt::partial;
     }
     int error = 0;
@@ -285,7 +315,7 @@ Attempt connect(Operation& operation, Slot& slot) noexcept {
         socklen_t peer_size = sizeof peer;
         if (::getpeername(slot.handle, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) {
             if (errno == ENOTCONN) {
-                clear(slot, Slot::writable);
+                slot.clear(Slot::writable);
                 return Attempt::partial;
             }
             error = errno;
@@ -304,14 +334,14 @@ bool asks_ready(const Slot& slot, short events) noexcept {
 
 Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
     if (asks_ready(slot, events)) return Attempt::ended;
-    clear(slot, bit);
+    slot.clear(bit);
     return Attempt::partial;
 }
 
 }  // namespace
 
-Attempt attempt(Operation& operation, Slot& slot) noexcept {
-    using Kind = Operation::Kind;
+Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
+    using Kind = OperationRecord::Kind;
     switch (operation.kind()) {
     case Kind::accept:
         return accept(operation, slot);
@@ -346,28 +376,34 @@ Attempt attempt(Operation& operation, Slot& slot) noexcept {
     return Attempt::ended;
 }
 
-bool holds_nothing(Operation& operation) noexcept {
+bool holds_nothing(OperationRecord& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
     return std::all_of(buffers, buffers + Access::size(operation),
                        [](const iovec& each) { return each.iov_len == 0; });
 }
 
-Attempt failed(Operation& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
-    if (errno == EINTR) return attempt(operation, slot);
-    return failed_for_good(operation, slot, ready_bit);
+bool received_none(Slot& slot, ssize_t result) noexcept {
+    if (result < 0) {
+        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return false;
+        Access::error(*slot.reader) = errno;
+    }
+    // If this is the end, the edge that tells so is still to come, and no read parks for ever.
+    slot.bits = Slot::idle;
+    return true;
 }
 
-Attempt sent_a_part(Operation& operation, Slot& slot, std::size_t sent) noexcept {
+OperationRecord* send_on_idle(OperationRecord& operation, Slot& slot) noexcept {
+    // Noted beforehand, so that after the call nothing is left to do but to look at its result.
     std::size_t size = Access::size(operation);
-    Access::value(operation) += sent;
-    Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + sent;
-    Access::size(operation) = size - sent;
-    note_moved(slot, sent, size, Slot::writable, Slot::write_closed);
-    if ((slot.bits & Slot::writable) == 0) return Attempt::partial;
-    return attempt(operation, slot);
+    Access::value(operation) = size;
+    slot.moved += size;
+    ssize_t sent = ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL);
+    if (sent == static_cast<ssize_t>(Access::size(operation))) [[likely]]
+        return nullptr;
+    return sent_otherwise(operation, sent);
 }
 
-bool is_ready_now(const Operation& operation, const Slot& slot) noexcept {
+bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept {
     return asks_ready(slot, OperationAccess::is_write(operation) ? POLLOUT : POLLIN | POLLRDHUP);
 }
 

@@ -11,7 +11,7 @@ Core::Core(Backend backend, const Clock& clock)
     : backend_(backend),
       clock_(clock),
       clock_is_virtual_(clock.is_virtual()),
-      selector_(make_selector(backend.row(), SelectorContext{slots_, completions_})) {}
+      selector_(make_selector(backend.row(), SelectorContext{slots_, *this})) {}
 
 void Core::release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -55,7 +55,7 @@ std::error_code Core::modify(Source& source, Token token, Interest interest, Mod
     std::lock_guard lock(mutex_);
     if (is_closed()) return make_error_code(errc::closed);
     Slot* slot = source.slot_;
-    if (slot == nullptr || slot->core != this || slot->use != Slot::Use::interest)
+    if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::interest)
         return make_error_code(errc::not_registered);
 
     Slot before;
@@ -83,7 +83,7 @@ std::error_code Core::remove(Source& source) noexcept {
         std::lock_guard lock(mutex_);
         if (is_closed()) return make_error_code(errc::closed);
         Slot* slot = source.slot_;
-        if (slot == nullptr || slot->core != this || slot->use != Slot::Use::interest)
+        if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::interest)
             return make_error_code(errc::not_registered);
         selector_->remove(*slot);
         give_slot_back(source);
@@ -200,7 +200,7 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         bool was_closed = is_closed();
         bool is_last = limit.kind == Limit::Kind::immediate;
         std::optional<Duration> timeout;
-        if (is_last || events.size_ != 0 || !completions_.is_empty() || was_closed)
+        if (is_last || events.size_ != 0 || !completions().is_empty() || was_closed)
             timeout = Duration::zero();
         else
             timeout = time_to_wait(limit);
@@ -208,10 +208,10 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         std::uint32_t woken = wait_once(timeout);
 
         if (has_timers_.load(std::memory_order_acquire) && room() != 0) take_due_timers();
-        if (!keep_operations && !completions_.is_empty()) report_completions();
+        if (!keep_operations && !completions().is_empty()) report_completions();
         // Neither timers nor sources keep the others out for ever.
         if (room() == 0) timers_come_first_ = !timers_come_first_;
-        if (events.size_ != 0 || !completions_.is_empty()) return PollStatus::events;
+        if (events.size_ != 0 || !completions().is_empty()) return PollStatus::events;
         if (was_closed) return PollStatus::closed;
         if (is_closed()) continue;
         if ((woken & user_wake) != 0) return PollStatus::woken;
@@ -246,8 +246,8 @@ std::optional<Duration> Core::time_to_wait(const Limit& limit) {
     if (has_timers_.load(std::memory_order_acquire)) {
         std::lock_guard lock(mutex_);
         if (!timers_.empty()) {
-            TimePoint first = timers_.begin()->first.first;
-            until = until ? std::min(*until, first) : first;
+            TimePoint earliest = timers_.begin()->first.first;
+            until = until ? std::min(*until, earliest) : earliest;
         }
     }
     if (!until) return std::nullopt;
@@ -264,21 +264,22 @@ void Core::take_due_timers() {
     TimePoint now = clock_.now();
     std::lock_guard lock(mutex_);
     while (room() != 0 && !timers_.empty() && timers_.begin()->first.first <= now) {
-        auto first = timers_.begin();
+        auto earliest = timers_.begin();
         Event& entry = events_->entries_[events_->size_++];
         entry = Event();
-        entry.token_ = first->second;
-        entry.timer_ = first->first.second;
+        entry.token_ = earliest->second;
+        entry.timer_ = earliest->first.second;
         entry.flags_ = Event::timeout_bit;
-        timer_deadlines_.erase(static_cast<std::uint64_t>(first->first.second));
-        timers_.erase(first);
+        timer_deadlines_.erase(static_cast<std::uint64_t>(earliest->first.second));
+        timers_.erase(earliest);
     }
     has_timers_.store(!timers_.empty(), std::memory_order_release);
 }
 
 void Core::report_completions() noexcept {
     while (room() != 0) {
-        Operation* operation = completions_.pop();
+        // Whoever polls has submitted guarded ones only.
+        auto* operation = static_cast<Operation*>(completions().pop());
         if (operation == nullptr) return;
         std::size_t index = events_->size_++;
         OperationAccess::state(*operation) = OperationAccess::State::harvested;
@@ -291,7 +292,7 @@ void Core::report_completions() noexcept {
 }
 
 void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept {
-    if (index >= slots_.used()) return;
+    if (!slots_.has(index)) return;
     Slot& slot = slots_.at(index);
     if (slot.use != Slot::Use::interest || slot.generation.load(std::memory_order_relaxed) != generation)
         return;
@@ -311,15 +312,15 @@ void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t fl
 
 // ---- Owner: operations ----
 
-bool Core::submit(Operation& operation) noexcept {
+bool Core::submit(OperationRecord& operation) noexcept {
     Slot* slot = OperationAccess::source(operation)->slot_;
-    if (slot == nullptr || slot->core != this || slot->use != Slot::Use::operations) [[unlikely]]
+    if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::operations) [[unlikely]]
         return bind_and_submit(operation);
     OperationAccess::set_slot(operation, *slot);
     return selector_->start(operation, *slot);
 }
 
-bool Core::bind_and_submit(Operation& operation) noexcept {
+bool Core::bind_and_submit(OperationRecord& operation) noexcept {
     Source& source = *OperationAccess::source(operation);
     std::error_code error;
     if (!bind_slot(source, error)) {
@@ -358,46 +359,46 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
 
 std::error_code Core::bind(Source& source) noexcept {
     if (errc refusal = own_thread(); refusal != errc{}) return make_error_code(refusal);
-    if (source.slot_ != nullptr && source.slot_->core == this && source.slot_->use == Slot::Use::operations)
+    if (source.slot_ != nullptr && source.slot_->queue == this && source.slot_->use == Slot::Use::operations)
         return {};
     std::error_code error;
     bind_slot(source, error);
     return error;
 }
 
-bool Core::cancel(Operation& operation) noexcept {
+bool Core::cancel(OperationRecord& operation) noexcept {
     if (!operation.is_in_flight()) return false;
     if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
-    --completions_.in_flight;
+    --completions().in_flight;
     OperationAccess::end_with(operation, static_cast<int>(std::errc::operation_canceled));
     return true;
 }
 
 // ---- The end of things ----
 
-void Core::end_waiting(Operation*& waiting) noexcept {
-    Operation* operation = std::exchange(waiting, nullptr);
+void Core::end_waiting(OperationRecord* operation) noexcept {
     if (operation == nullptr) return;
     OperationAccess::end(*operation, errc::closed);
-    completions_.push(*operation);
+    completions().push(*operation);
     // In a foreign loop nobody may be polling: make the handle readable.
     if ((wake_state_.load() & asleep) != 0) notify(notified);
 }
 
 void Core::detach(Source& source) noexcept {
     Slot& slot = *source.slot_;
-    Core& core = *slot.core;
+    Core& core = of(slot);
     std::unique_lock lock(core.mutex_);
     // A forked child has its parent's kernel queue: whatever it took out of it would be the parent's loss.
     bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
-    Operation* reader = nullptr;
-    Operation* writer = nullptr;
+    OperationRecord* reader = nullptr;
+    OperationRecord* writer = nullptr;
     if (slot.use == Slot::Use::interest) {
         if (has_kernel) core.selector_->remove(slot);
     } else {
+        reader = slot.waiting(false);
+        writer = slot.waiting(true);
         if (has_kernel) core.selector_->detach(slot);
-        reader = std::exchange(slot.reader, nullptr);
-        writer = std::exchange(slot.writer, nullptr);
+        slot.bits = 0;
         if (slot.watch != nullptr) slot.watch->source_closed(slot.moved);
     }
     core.retain();
@@ -408,16 +409,16 @@ void Core::detach(Source& source) noexcept {
     core.release();
 }
 
-void Core::abandon(Operation& operation) noexcept {
+void Core::abandon(OperationRecord& operation) noexcept {
     using State = OperationAccess::State;
     Slot& slot = OperationAccess::slot(operation);
-    Core& core = *slot.core;
+    Core& core = of(slot);
     switch (OperationAccess::state(operation)) {
     case State::in_flight:
         core.cancel(operation);
         return;
     case State::queued:
-        core.completions_.remove(operation);
+        core.completions().remove(operation);
         return;
     case State::harvested: {
         std::size_t index = OperationAccess::entry(operation);
@@ -443,16 +444,16 @@ void Core::end() noexcept {
         is_closed_.store(true, std::memory_order_release);
         selector = std::move(selector_);
         // What still waits never hears of its end; it only must not reach for this queue any more.
-        for (std::uint32_t index = 0; index < slots_.used(); ++index) {
-            Slot& slot = slots_.at(index);
-            if (slot.use != Slot::Use::operations) continue;
-            for (Operation** waiting : {&slot.reader, &slot.writer}) {
-                Operation* operation = std::exchange(*waiting, nullptr);
+        slots_.for_each([](Slot& slot) {
+            if (slot.use != Slot::Use::operations) return;
+            for (bool is_write : {false, true}) {
+                OperationRecord* operation = slot.waiting(is_write);
                 if (operation != nullptr) OperationAccess::end(*operation, errc::closed);
             }
-        }
+            slot.bits = 0;
+        });
     }
-    while (completions_.pop() != nullptr) {
+    while (completions().pop() != nullptr) {
     }
     if (events_ != nullptr) {
         for (std::size_t i = 0; i < events_->size_; ++i) {
@@ -462,7 +463,7 @@ void Core::end() noexcept {
         }
         events_ = nullptr;
     }
-    completions_.in_flight = 0;
+    completions().in_flight = 0;
 }
 
 }  // namespace leat::detail

@@ -24,7 +24,7 @@ namespace leat::detail {
 ///                registered was registered before the close.
 ///             2. The selector is used by other threads under the lock only, and dies under it.
 ///             3. A slot's generation moves whenever a registration ends or changes.
-class Core final : private Harvest {
+class Core final : public Completions, private Harvest {
 public:
     Core(Backend backend, const Clock& clock);
     Core(const Core&) = delete;
@@ -53,11 +53,11 @@ public:
         TimePoint deadline{};
     };
     std::error_code own() noexcept;
-    /// With `keep_operations`, those that end stay in `completions` instead of becoming events.
+    /// With `keep_operations`, those that end stay in the `Completions` instead of becoming events.
     PollStatus poll(Events& events, Limit limit, bool keep_operations);
-    bool submit(Operation& operation) noexcept;
-    Completions& completions() noexcept { return completions_; }
-    bool cancel(Operation& operation) noexcept;
+    bool submit(OperationRecord& operation) noexcept;
+    bool cancel(OperationRecord& operation) noexcept;
+    Completions& completions() noexcept { return *this; }
     std::error_code bind(Source& source) noexcept;
     void set_asleep() noexcept;
 
@@ -70,8 +70,9 @@ public:
     }
 
     // Of sources and operations.
+    static Core& of(const Slot& slot) noexcept { return static_cast<Core&>(*slot.queue); }
     static void detach(Source& source) noexcept;
-    static void abandon(Operation& operation) noexcept;
+    static void abandon(OperationRecord& operation) noexcept;
 
 private:
     ~Core() = default;
@@ -85,11 +86,11 @@ private:
     void ready(std::uint32_t index, std::uint32_t generation, std::uint32_t flags) noexcept override;
 
     errc own_thread() noexcept;
-    [[gnu::noinline, gnu::cold]] bool bind_and_submit(Operation& operation) noexcept;
+    [[gnu::noinline, gnu::cold]] bool bind_and_submit(OperationRecord& operation) noexcept;
     bool bind_slot(Source& source, std::error_code& error) noexcept;
     Slot* take_slot(Source& source, Slot::Use use) noexcept;
     void give_slot_back(Source& source) noexcept;
-    void end_waiting(Operation*& operation) noexcept;
+    void end_waiting(OperationRecord* operation) noexcept;
     void notify(std::uint32_t bits) noexcept;
     void prepare(Events& events) noexcept;
     void report_completions() noexcept;
@@ -109,7 +110,6 @@ private:
 
     // The owner's.
     Events* events_ = nullptr;
-    Completions completions_;
     // Whose turn it is when a batch has room for one kind only.
     bool timers_come_first_ = true;
 

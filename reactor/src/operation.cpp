@@ -5,7 +5,7 @@
 
 namespace leat {
 
-std::error_code Operation::error() const noexcept {
+std::error_code detail::OperationRecord::error() const noexcept {
     if (error_ == 0) return {};
     if (error_ < 0) return make_error_code(static_cast<errc>(-error_));
     return std::error_code(error_, std::system_category());

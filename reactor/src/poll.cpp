@@ -62,7 +62,7 @@ void Registrator::close() noexcept { core_->close(); }
 bool Registrator::is_closed() const noexcept { return core_->is_closed(); }
 
 Poll::Poll(Backend backend, const Clock& clock)
-    : core_(new detail::Core(backend, clock)), completions_(&core_->completions()) {}
+    : core_(new detail::Core(backend, clock)), completions_(core_) {}
 
 Poll::~Poll() {
     core_->end();
@@ -106,11 +106,11 @@ bool Poll::submit(Operation& operation) noexcept {
     return core_->submit(operation);
 }
 
-bool Poll::submit_owned(Operation& operation) noexcept { return core_->submit(operation); }
+bool Poll::submit_owned(detail::OperationRecord& operation) noexcept { return core_->submit(operation); }
 
 std::error_code Poll::bind(Source& source) noexcept { return core_->bind(source); }
 
-bool Poll::cancel(Operation& operation) noexcept { return core_->cancel(operation); }
+bool Poll::cancel(detail::OperationRecord& operation) noexcept { return core_->cancel(operation); }
 
 void Poll::wake() noexcept { core_->wake(); }
 

@@ -66,9 +66,9 @@ public:
     // ---- Operations. Owner. ----
 
     /// Begins an operation on its slot. True: it has ended already. False: it was parked with the `Completions`.
-    virtual bool start(Operation& operation, Slot& slot) noexcept = 0;
+    virtual bool start(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
-    virtual bool cancel(Operation& operation, Slot& slot) noexcept = 0;
+    virtual bool cancel(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// The source is about to be closed or released: the kernel forgets it. Operations are withdrawn from the slot;
     /// the core ends them.
     virtual void detach(Slot& slot) noexcept = 0;

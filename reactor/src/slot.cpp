@@ -6,41 +6,44 @@
 
 namespace leat::detail {
 
+namespace {
+
+constexpr std::align_val_t slot_alignment{alignof(Slot)};
+
+}  // namespace
+
 SlotTable::~SlotTable() {
-    std::uint32_t left = used_;
-    for (unsigned chunk = 0; chunk < chunk_count; ++chunk) {
-        Slot* slots = chunks_[chunk].load(std::memory_order_relaxed);
-        if (slots == nullptr) break;
-        std::uint32_t size = 1u << (chunk + first_chunk_bits);
-        std::uint32_t built = left < size ? left : size;
-        std::destroy_n(slots, built);
-        left -= built;
-        ::operator delete(slots);
-    }
+    for_each([](Slot& slot) { std::destroy_at(&slot); });
+    for (std::atomic<std::byte*>& chunk : chunks_)
+        ::operator delete(chunk.load(std::memory_order_relaxed), slot_alignment);
 }
 
-Slot* SlotTable::allocate(Core& core) noexcept {
+std::byte* SlotTable::new_chunk(std::uint32_t chunk) noexcept {
+    // Left untouched until used: a large chunk costs address space before it costs memory.
+    std::size_t bytes = std::size_t{slots_of(chunk)} * sizeof(Slot);
+    void* memory = ::operator new(bytes, slot_alignment, std::nothrow);
+    chunks_[chunk].store(static_cast<std::byte*>(memory), std::memory_order_release);
+    return static_cast<std::byte*>(memory);
+}
+
+Slot* SlotTable::allocate(Completions& queue) noexcept {
     Slot* slot = free_;
     if (slot != nullptr) {
         free_ = slot->next_free;
     } else {
-        Place place = place_of(used_);
-        if (place.chunk == chunk_count) return nullptr;
-        Slot* chunk = chunks_[place.chunk].load(std::memory_order_relaxed);
-        if (chunk == nullptr) {
-            // Left untouched until used: a large chunk costs address space before it costs memory.
-            std::size_t bytes = sizeof(Slot) << (place.chunk + first_chunk_bits);
-            chunk = static_cast<Slot*>(::operator new(bytes, std::nothrow));
-            if (chunk == nullptr) return nullptr;
-            chunks_[place.chunk].store(chunk, std::memory_order_release);
+        if (next_offset_ == slots_of(next_chunk_)) {
+            ++next_chunk_;
+            next_offset_ = 0;
         }
-        slot = ::new (chunk + place.offset) Slot;
-        slot->index = used_++;
+        if (next_chunk_ > last_chunk) return nullptr;
+        if (next_offset_ == 0 && new_chunk(next_chunk_) == nullptr) return nullptr;
+        std::uint32_t index = index_of(next_chunk_, next_offset_++);
+        slot = ::new (&at(index)) Slot;
+        slot->index = index;
+        ++used_;
     }
-    slot->core = &core;
+    slot->queue = &queue;
     slot->bits = 0;
-    slot->reader = nullptr;
-    slot->writer = nullptr;
     slot->watch = nullptr;
     slot->token = 0;
     return slot;

@@ -1,57 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <leat/reactor/native_handle.hpp>
 #include <leat/reactor/operation.hpp>
+#include <leat/reactor/slot.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace leat::detail {
 
-class Core;
-
-/// What a queue knows about one source. Stays where it is while anybody refers to its core, and is used again.
-///
-/// Thread-safety: `generation` may be read by any thread. In interest mode the rest belongs to who holds the core's
-///                lock; in operation mode to the owner's thread.
-struct Slot {
-    enum class Use : std::uint8_t { free, interest, operations };
-
-    // Readiness as last seen; operation mode.
-    static constexpr std::uint8_t
-        readable = 1,
-        writable = 2,
-        // No more edges of this direction will come: go on asking the socket itself.
-        read_closed = 4, write_closed = 8,
-        // The kernel reports this slot.
-        registered = 16;
-
-    // Counts registrations: an event that carries another number is of the past.
-    std::atomic<std::uint32_t> generation{0};
-    std::uint32_t index = 0;
-    NativeHandle handle = invalid_handle;
-    Use use = Use::free;
-    std::uint8_t bits = 0;
-    // Interest mode: the set as `wanted_*`, and oneshot.
-    std::uint8_t interest = 0;
-    bool is_oneshot = false;
-    Core* core = nullptr;
-    // Operation mode: who waits.
-    Operation* reader = nullptr;
-    Operation* writer = nullptr;
-    // Told of the end.
-    SourceWatch* watch = nullptr;
-    union {
-        std::uint64_t token = 0;
-        std::uint64_t moved;
-        Slot* next_free;
-    };
-
-    static constexpr std::uint8_t wanted_readable = 1, wanted_writable = 2, wanted_priority = 4;
-};
-
 /// Slots in chunks of doubling size: an index finds its slot without a lock, and a slot never moves.
+///
+/// An index is made to be looked up: its low bits are the number of the chunk, the rest is the slot's distance in bytes
+/// from the chunk's beginning, of which the low bits are free.
 ///
 /// Thread-safety: `at` from the owner's thread for indices that the kernel gave back; the rest under the core's lock.
 class SlotTable {
@@ -61,59 +24,85 @@ public:
     SlotTable& operator=(const SlotTable&) = delete;
     ~SlotTable();
 
+    /// A bit that no index has, for backends that must tell two kinds of them apart.
+    static constexpr std::uint32_t free_bit = 32;
+
     Slot& at(std::uint32_t index) const noexcept {
-        Place place = place_of(index);
-        return chunks_[place.chunk].load(std::memory_order_acquire)[place.offset];
+        std::byte* chunk = chunks_[index & (chunk_count - 1)].load(std::memory_order_acquire);
+        return *reinterpret_cast<Slot*>(chunk + (index & ~(std::uint32_t{sizeof(Slot)} - 1)));
     }
 
-    /// A free slot, or null if there is no memory. Indices stay below 2^30.
-    Slot* allocate(Core& core) noexcept;
+    /// Whether a slot was ever at `index`, which may be anything. Under the core's lock.
+    bool has(std::uint32_t index) const noexcept {
+        std::uint32_t chunk = index & (chunk_count - 1);
+        std::uint32_t offset = index / std::uint32_t{sizeof(Slot)};
+        if ((index & free_bit) != 0 || chunk > next_chunk_) return false;
+        return offset < (chunk == next_chunk_ ? next_offset_ : slots_of(chunk));
+    }
+
+    /// A free slot, or null if there is no memory.
+    Slot* allocate(Completions& queue) noexcept;
     void free(Slot& slot) noexcept;
 
-    /// Slots ever used: those of lower indices exist.
-    std::uint32_t used() const noexcept { return used_; }
-
-private:
-    static constexpr unsigned first_chunk_bits = 6;
-    static constexpr unsigned chunk_count = 24;
-
-    struct Place {
-        unsigned chunk;
-        std::uint32_t offset;
-    };
-    static Place place_of(std::uint32_t index) noexcept {
-        std::uint32_t shifted = index + (1u << first_chunk_bits);
-        unsigned high = 31u - static_cast<unsigned>(__builtin_clz(shifted));
-        return {high - first_chunk_bits, shifted - (1u << high)};
+    /// Calls `visit(slot)` for every slot ever used.
+    template <class Visit>
+    void for_each(Visit visit) {
+        std::uint32_t left = used_;
+        for (std::uint32_t chunk = 0; left != 0; ++chunk) {
+            std::uint32_t size = std::min(left, slots_of(chunk));
+            for (std::uint32_t i = 0; i < size; ++i)
+                visit(at(index_of(chunk, i)));
+            left -= size;
+        }
     }
 
-    std::atomic<Slot*> chunks_[chunk_count]{};
+private:
+    static constexpr std::uint32_t chunk_count = 32;
+    static constexpr std::uint32_t slots_of_first = 64;
+    // More would have an offset of over 32 bits; the kernel has fewer descriptors (64 + 128 + … = 2^27 slots).
+    static constexpr std::uint32_t last_chunk = 20;
+    static_assert(sizeof(Slot) == 2 * chunk_count, "an index holds a chunk, a free bit and an offset");
+
+    static constexpr std::uint32_t slots_of(std::uint32_t chunk) noexcept { return slots_of_first << chunk; }
+    static constexpr std::uint32_t index_of(std::uint32_t chunk, std::uint32_t offset) noexcept {
+        return offset * std::uint32_t{sizeof(Slot)} | chunk;
+    }
+    std::byte* new_chunk(std::uint32_t chunk) noexcept;
+
+    std::atomic<std::byte*> chunks_[chunk_count]{};
     std::uint32_t used_ = 0;
+    // Where the next slot that was never used stands.
+    std::uint32_t next_chunk_ = 0;
+    std::uint32_t next_offset_ = 0;
     Slot* free_ = nullptr;
 };
 
 /// The private side of an operation, for cores and backends.
 struct OperationAccess {
-    using State = Operation::State;
+    using State = OperationRecord::State;
 
-    static Slot& slot(const Operation& operation) noexcept { return *operation.slot_; }
-    static Source* source(const Operation& operation) noexcept { return operation.source_; }
-    static void set_slot(Operation& operation, Slot& slot) noexcept { operation.slot_ = &slot; }
-    static void*& data(Operation& operation) noexcept { return operation.data_; }
-    static std::size_t& size(Operation& operation) noexcept { return operation.size_; }
-    static std::size_t size(const Operation& operation) noexcept { return operation.size_; }
-    static std::size_t& value(Operation& operation) noexcept { return operation.value_; }
-    static std::int32_t& error(Operation& operation) noexcept { return operation.error_; }
-    static State& state(Operation& operation) noexcept { return operation.state_; }
-    static std::uint16_t& entry(Operation& operation) noexcept { return operation.entry_; }
+    static Slot& slot(const OperationRecord& operation) noexcept { return *operation.slot_; }
+    static Source* source(const OperationRecord& operation) noexcept { return operation.source_; }
+    static Slot* source_slot(const OperationRecord& operation) noexcept { return operation.source_->slot_; }
+    static void set_slot(OperationRecord& operation, Slot& slot) noexcept { operation.slot_ = &slot; }
+    static void* data(const OperationRecord& operation) noexcept { return operation.data_; }
+    static void*& data(OperationRecord& operation) noexcept { return operation.data_; }
+    static std::size_t& size(OperationRecord& operation) noexcept { return operation.size_; }
+    static std::size_t size(const OperationRecord& operation) noexcept { return operation.size_; }
+    static std::size_t& value(OperationRecord& operation) noexcept { return operation.value_; }
+    static std::int32_t& error(OperationRecord& operation) noexcept { return operation.error_; }
+    static State& state(OperationRecord& operation) noexcept { return operation.state_; }
+    static std::uint16_t& entry(OperationRecord& operation) noexcept { return operation.entry_; }
 
-    static bool is_write(const Operation& operation) noexcept { return Operation::is_write(operation.kind_); }
+    static bool is_write(const OperationRecord& operation) noexcept {
+        return OperationRecord::is_write(operation.kind_);
+    }
     // `value_` stays: it tells how far a transfer of several steps came.
-    static void end(Operation& operation, errc code) noexcept {
+    static void end(OperationRecord& operation, errc code) noexcept {
         operation.error_ = -static_cast<std::int32_t>(code);
         operation.state_ = State::ended;
     }
-    static void end_with(Operation& operation, int system_error) noexcept {
+    static void end_with(OperationRecord& operation, int system_error) noexcept {
         operation.error_ = system_error;
         operation.state_ = State::ended;
     }

@@ -16,6 +16,7 @@
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/root.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <system_error>
@@ -32,7 +33,7 @@ constinit thread_local bool is_unwinding = false;
 constexpr std::size_t resumes_between_looks = 256;
 constexpr std::size_t resumes_between_clock_reads = 32;
 constexpr Duration time_between_looks = std::chrono::microseconds(50);
-constexpr std::size_t whole_batch = static_cast<std::size_t>(-1);
+constexpr std::size_t whole_batch = detail::Completions::unlimited;
 
 }  // namespace
 
@@ -41,7 +42,8 @@ bool unwinding() noexcept { return is_unwinding; }
 Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
-    : options_(std::move(options)),
+    : inline_budget_(static_cast<unsigned>(std::max(options.inline_budget, 1))),
+      options_(std::move(options)),
       poll_(options_.backend, *options_.clock),
       events_(options_.batch),
       timers_(options_.clock->now()),
@@ -53,22 +55,28 @@ Executor::~Executor() { shut_down(); }
 
 // ---- Running ----
 
-void Executor::resume(TaskFrame& first) noexcept {
-    budget_ = options_.inline_budget;
-    TaskFrame* task = &first;
-    do {
-        ++stats_.resumes;
-        task->wait_ = nullptr;
-        task->handle().resume();
-        if (ended_ != nullptr) {
-            TaskFrame& ended = *std::exchange(ended_, nullptr);
+// Who calls this counts the first resume itself.
+void Executor::resume(TaskFrame& task, detail::Completions& completions, unsigned budget) noexcept {
+    completions.budget = budget;
+    task.wait_ = nullptr;
+    task.handle().resume();
+    if (after_ != 0) [[unlikely]]
+        resume_what_follows();
+}
+
+/// A task has named the next to resume, or has said that it ended.
+void Executor::resume_what_follows() noexcept {
+    while (std::uintptr_t after = std::exchange(after_, 0)) {
+        if ((after & has_ended) != 0) {
+            TaskFrame& ended = *reinterpret_cast<TaskFrame*>(after - has_ended);
             ended.parent_->child_finished(ended);
+        } else {
+            TaskFrame& next = *reinterpret_cast<TaskFrame*>(after);
+            ++stats_.resumes;
+            next.wait_ = nullptr;
+            next.handle().resume();
         }
-        task = next_;
-        if (task == nullptr) [[likely]]
-            return;
-        next_ = nullptr;
-    } while (true);
+    }
 }
 
 void Executor::own_thread() {
@@ -116,7 +124,7 @@ bool Executor::wait_for_work() {
 
 /// A virtual clock stands while anybody outside may still bring something.
 bool Executor::can_jump() const noexcept {
-    return poll_.in_flight() == 0 && !poll_.has_completions() && !inbox_->is_held();
+    return poll_.in_flight() == 0 && poll_.completions().is_empty() && !inbox_->is_held();
 }
 
 void Executor::report_deadlock(detail::Root* root) {
@@ -199,17 +207,18 @@ void Executor::fire_timers() noexcept {
 /// The results of a batch are all there before the first of them is looked at: whatever one task does to another's
 /// stream meets a result that has been delivered already.
 std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
-    for (; budget != 0; --budget) {
-        Operation* operation = poll_.next_completion();
-        if (operation == nullptr) break;
-        ++stats_.events;
-        IoOperation& io = IoOperation::from(*operation);
-        if (io.was_withdrawn()) [[unlikely]]
-            io.end_withdrawn();
-        else
-            resume(io.task());
-    }
-    return budget;
+    detail::Completions& completions = poll_.completions();
+    std::size_t delivered = completions.deliver(
+        budget, [this, &completions, inline_budget = inline_budget_](detail::OperationRecord& operation) {
+            IoOperation& io = IoOperation::from(operation);
+            if (io.was_withdrawn()) [[unlikely]]
+                io.end_withdrawn();
+            else
+                resume(io.task(), completions, inline_budget);
+        });
+    stats_.events += delivered;
+    stats_.resumes += delivered;
+    return budget - delivered;
 }
 
 std::size_t Executor::run_ready(std::size_t budget) noexcept {
@@ -220,7 +229,8 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
         } else if (Wait* wait = ready_; wait != nullptr) {
             ready_ = wait->next_;
             if (ready_ == nullptr) ready_tail_ = &ready_;
-            resume(*wait->frame_);
+            ++stats_.resumes;
+            resume(*wait->frame_, poll_.completions(), inline_budget_);
         } else {
             break;
         }

@@ -33,9 +33,18 @@ const char* name_of(Operation::Kind kind) noexcept {
 
 }  // namespace
 
-void IoOperation::give_way() noexcept {
+bool IoOperation::start_otherwise() noexcept {
+    if (is_stopped()) return false;
+    if (executor().poll().submit_owned(*this)) return go_on();
+    suspend();
+    return false;
+}
+
+bool IoOperation::go_on() noexcept {
+    if (executor().consume_budget()) return true;
     suspend();
     resume_later();
+    return false;
 }
 
 void IoOperation::cancel() noexcept {

@@ -489,10 +489,10 @@ BOOST_AUTO_TEST_CASE(executor_takes_ended_operations_in_their_order_and_events_a
 
     BOOST_TEST(poll.look(events) == PollStatus::events);
 
-    BOOST_TEST(poll.has_completions());
-    BOOST_TEST((poll.next_completion() == &first));
-    BOOST_TEST((poll.next_completion() == &second));
-    BOOST_TEST((poll.next_completion() == nullptr));
+    BOOST_TEST(!poll.completions().is_empty());
+    BOOST_TEST((poll.completions().pop() == &first));
+    BOOST_TEST((poll.completions().pop() == &second));
+    BOOST_TEST((poll.completions().pop() == nullptr));
     BOOST_TEST(std::ranges::distance(events.begin(), events.end()) == 1);
     BOOST_TEST((events.begin()->operation() == nullptr));
 }

@@ -164,8 +164,16 @@ BOOST_AUTO_TEST_CASE(foreign_entries_in_the_kernels_set_are_passed_over) {
     for (int i = 0; i < 32; ++i) {
         strangers.push_back(stream_link());
         // A generation that no slot can have reached, with and without what marks a registration for interest.
-        const std::uint64_t forged = (0xfffffff0 + random() % 8) << 32 | (random() % 2) << 31;
+        constexpr unsigned interest_bit = 5;
+        const std::uint64_t forged = (0xfffffff0 + random() % 8) << 32 | (random() % 2) << interest_bit;
         meddle(EPOLL_CTL_ADD, strangers.back().source.native_handle(), EPOLLOUT | EPOLLET, forged);
+    }
+
+    // And slots that never were.
+    for (std::uint64_t index : {std::uint64_t{31}, std::uint64_t{1} << 31, std::uint64_t{64} * 64}) {
+        strangers.push_back(stream_link());
+        meddle(EPOLL_CTL_ADD, strangers.back().source.native_handle(), EPOLLOUT | EPOLLET,
+               index | std::uint64_t{1} << 5);
     }
 
     BOOST_TEST(glance(poll).events.empty());

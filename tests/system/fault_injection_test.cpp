@@ -299,7 +299,7 @@ BOOST_AUTO_TEST_CASE(readiness_that_is_forged_is_only_a_hint) {
 BOOST_AUTO_TEST_CASE(event_for_a_source_that_is_gone_is_dropped) {
     if (!can_inject()) return;
     // IN and OUT for user data that was never registered, or no longer is: slot 1 of another generation.
-    std::string stale = "retval=1:poke_exit=@arg2=050000000100000077777777";
+    std::string stale = "retval=1:poke_exit=@arg2=050000004000000077777777";
     expect_byte_exact_traffic(Injection().tamper(every_wait, stale, "3+3"), "epoll_");
 }
 

@@ -3,19 +3,20 @@
 
 #include <leat/reactor/error.hpp>
 #include <leat/reactor/native_handle.hpp>
+#include <leat/reactor/slot.hpp>
 #include <leat/reactor/source.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <system_error>
+#include <utility>
 
 namespace leat {
 
 namespace detail {
 class Core;
 struct OperationAccess;
-struct Completions;
 }  // namespace detail
 
 /// A piece of memory to read into; the layout is the POSIX `iovec`'s.
@@ -37,10 +38,10 @@ struct ConstBuffer {
     std::size_t size;
 };
 
-/// One submitted piece of I/O, in memory of the caller's; the Poll tells when it is *done*.
-///
-/// The same record serves backends that try, wait and try again (epoll) and those that hand the work to the
-/// kernel (completions). Derive from it to find your own state in `Event::operation()`.
+namespace detail {
+
+/// The record of one submitted piece of I/O, without the guard that `Operation` has: for owners who never let go of one
+/// in flight, as a task's frame does not.
 ///
 /// Invariants: 1. An operation ends exactly once, on its own completion.
 ///             2. It is movable until submitted and immovable until it has ended.
@@ -48,8 +49,8 @@ struct ConstBuffer {
 ///                reads, connect and the wait for writability as writes. A second one ends with `errc::busy`.
 ///
 /// Thread-safety: the Poll's owner only.
-/// Lifetime:      it and its buffers outlive its end. Destroyed in flight all the same, it withdraws itself.
-class Operation {
+/// Lifetime:      it and its buffers outlive its end.
+class OperationRecord {
 public:
     enum class Kind : std::uint8_t {
         accept,
@@ -73,6 +74,256 @@ public:
     };
     static constexpr bool is_write(Kind kind) noexcept { return kind >= Kind::connect; }
 
+    OperationRecord(OperationRecord&& other) noexcept
+        : source_(other.source_),
+          data_(other.data_),
+          size_(other.size_),
+          value_(other.value_),
+          kind_(other.kind_),
+          error_(other.error_) {}
+    OperationRecord& operator=(OperationRecord&&) = delete;
+
+    Kind kind() const noexcept { return kind_; }
+    bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
+    /// Whether it was submitted and has not ended.
+    bool is_in_flight() const noexcept { return state_ == State::in_flight; }
+
+    /// Whether it failed; the code tells why.
+    bool has_failed() const noexcept { return error_ != 0; }
+    std::error_code error() const noexcept;
+
+    /// Bytes moved. Zero from a read of a stream: the peer has closed.
+    std::size_t transferred() const noexcept { return value_; }
+
+    /// The connection that was accepted, as a handle that the caller now owns.
+    NativeHandle accepted() const noexcept { return static_cast<NativeHandle>(value_); }
+
+    // ---- The two that every message needs, for awaiters to have compiled into the coroutine. Each looks whether the
+    // stream is idle on `queue`, which is null in a cancelled scope, and if so does its work. If not, it gives the operation
+    // back, which is then to be submitted. ----
+
+    /// A `receive` parks.
+    OperationRecord* park_on_idle(Completions* queue) noexcept;
+    /// A `send` or `send_all` is done, within the queue's budget.
+    OperationRecord* send_on_idle(Completions* queue) noexcept;
+
+protected:
+    OperationRecord(Kind kind, Source& source, void* data, std::size_t size) noexcept
+        : source_(&source), data_(data), size_(size), kind_(kind) {}
+    ~OperationRecord() = default;
+
+    /// Ends the operation without the kernel: for failures before it could be submitted. `error` is a system error number.
+    void end_with_system_error(int error) noexcept {
+        error_ = error;
+        state_ = State::ended;
+    }
+    /// As if it had failed with `code` of leat's.
+    void fail(errc code) noexcept {
+        error_ = -static_cast<std::int32_t>(code);
+        state_ = State::ended;
+    }
+
+    bool is_out_of_hands() const noexcept { return state_ > State::ended; }
+
+private:
+    friend struct OperationAccess;
+    friend struct Completions;
+    friend class Core;
+
+    enum class State : std::uint8_t {
+        idle,
+        ended,
+        // Parked on its slot or in the kernel.
+        in_flight,
+        // Ended, and on its way to the user: in the queue's list or in an `Events`.
+        queued,
+        harvested,
+    };
+
+    // The slot, if the source stands on `queue` with nothing between it and the kernel.
+    Slot* idle_slot(const Completions* queue) const noexcept {
+        Slot* slot = source_->slot_;
+        if (slot == nullptr || slot->queue != queue || slot->bits != Slot::idle) [[unlikely]]
+            return nullptr;
+        return slot;
+    }
+
+    // Until it is submitted, the source; while in flight, the slot (never the source, which may move or die).
+    union {
+        Source* source_;
+        Slot* slot_;
+    };
+    // What is left of the buffer; while queued, the next operation of the queue's list.
+    union {
+        void* data_;
+        OperationRecord* next_;
+    };
+    std::size_t size_;
+    // Bytes, or a handle.
+    std::size_t value_ = 0;
+    // In this order, so that one store of a small number begins all four.
+    Kind kind_;
+    State state_ = State::idle;
+    // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again.
+    std::uint16_t entry_ = 0;
+    // The system's error number if positive, a negated `leat::errc` if negative.
+    std::int32_t error_ = 0;
+};
+
+/// What the owner's thread has of a queue: the operations that have ended and that nobody has been told of, in their
+/// order, and two counts.
+///
+/// Thread-safety: the owner's thread.
+struct Completions {
+    class Batch;
+    static constexpr std::size_t unlimited = static_cast<std::size_t>(-1);
+
+    Completions() noexcept = default;
+    Completions(const Completions&) = delete;
+    Completions& operator=(const Completions&) = delete;
+
+    bool is_empty() const noexcept { return first == nullptr; }
+
+    void push(OperationRecord& operation) noexcept {
+        operation.state_ = OperationRecord::State::queued;
+        operation.next_ = nullptr;
+        *tail = &operation;
+        tail = &operation.next_;
+    }
+
+    /// The oldest, or null.
+    OperationRecord* pop() noexcept {
+        OperationRecord* operation = first;
+        if (operation == nullptr) return nullptr;
+        first = operation->next_;
+        if (first == nullptr) tail = &first;
+        operation->state_ = OperationRecord::State::ended;
+        --in_flight;
+        return operation;
+    }
+
+    /// Takes one out from the middle.
+    void remove(OperationRecord& operation) noexcept {
+        OperationRecord** link = &first;
+        while (*link != nullptr && *link != &operation)
+            link = &(*link)->next_;
+        if (*link == nullptr) return;
+        *link = operation.next_;
+        if (*link == nullptr) tail = link;
+        --in_flight;
+    }
+
+    /// Calls `deliver(operation)` for those that are there now, the oldest first, and at most `limit` of them; whatever
+    /// ends meanwhile comes behind them. Gives how many there were.
+    template <class Deliver>
+    std::size_t deliver(std::size_t limit, Deliver deliver) noexcept {
+        OperationRecord* operation = take(limit);
+        std::size_t delivered = 0;
+        while (operation != nullptr) {
+            OperationRecord& current = *operation;
+            operation = current.next_;
+            ++delivered;
+            deliver(current);
+        }
+        in_flight -= delivered;
+        return delivered;
+    }
+
+    /// False: the task is to give way.
+    bool consume_budget() noexcept {
+        if (budget <= 1) return false;
+        --budget;
+        return true;
+    }
+
+    void park(OperationRecord& operation) noexcept {
+        operation.state_ = OperationRecord::State::in_flight;
+        ++in_flight;
+    }
+
+    OperationRecord* first = nullptr;
+    OperationRecord** tail = &first;
+    // Submitted, and nobody has been told of their end.
+    std::size_t in_flight = 0;
+    // How many operations may still end at once before the task gives way, and one more: an executor's, which sets it
+    // anew for each task that it resumes.
+    unsigned budget = 0;
+    // The backend's half of `send_on_idle`: one call.
+    OperationRecord* (*send)(OperationRecord& operation, Slot& slot) noexcept = nullptr;
+
+private:
+    /// The first of a list of at most `limit`.
+    OperationRecord* take(std::size_t limit) noexcept {
+        if (limit == 0 || first == nullptr) return nullptr;
+        OperationRecord* taken = first;
+        OperationRecord** end = tail;
+        if (limit != unlimited) {
+            end = &first;
+            for (; limit != 0 && *end != nullptr; --limit)
+                end = &(*end)->next_;
+        }
+        first = std::exchange(*end, nullptr);
+        if (first == nullptr) tail = &first;
+        return taken;
+    }
+};
+
+/// Pushes many one after the other, with the list's end in a register. Between `interrupt` and `resume`, and after the
+/// last `interrupt`, the list is as others expect it.
+class Completions::Batch {
+public:
+    explicit Batch(const Completions& completions) noexcept : tail_(completions.tail) {}
+    Batch(const Batch&) = delete;
+    Batch& operator=(const Batch&) = delete;
+
+    void push(OperationRecord& operation) noexcept {
+        operation.state_ = OperationRecord::State::queued;
+        *tail_ = &operation;
+        tail_ = &operation.next_;
+    }
+    void interrupt(Completions& completions) const noexcept {
+        *tail_ = nullptr;
+        completions.tail = tail_;
+    }
+    void resume(const Completions& completions) noexcept { tail_ = completions.tail; }
+
+private:
+    OperationRecord** tail_;
+};
+
+[[gnu::always_inline]] inline OperationRecord* OperationRecord::park_on_idle(Completions* queue) noexcept {
+    Slot* slot = idle_slot(queue);
+    if (slot == nullptr || size_ == 0) [[unlikely]]
+        return this;
+    slot->reader = this;
+    slot->bits = Slot::waits_for_message;
+    slot_ = slot;
+    queue->park(*this);
+    return nullptr;
+}
+
+[[gnu::always_inline]] inline OperationRecord* OperationRecord::send_on_idle(Completions* queue) noexcept {
+    Slot* slot = idle_slot(queue);
+    if (slot == nullptr || size_ == 0 || --queue->budget == 0) [[unlikely]]
+        return this;
+    return queue->send(*this, *slot);
+}
+
+}  // namespace detail
+
+/// One submitted piece of I/O, in memory of the caller's; the Poll tells when it is *done*.
+///
+/// The same record serves backends that try, wait and try again (epoll) and those that hand the work to the
+/// kernel (completions). Derive from it to find your own state in `Event::operation()`.
+///
+/// It ends exactly once; it is movable until submitted and immovable until it has ended. At most one read and one write
+/// a source: accept, peek and the wait for readability count as reads, connect and the wait for writability as writes;
+/// a second one ends with `errc::busy`.
+///
+/// Thread-safety: the Poll's owner only.
+/// Lifetime:      it and its buffers outlive its end. Destroyed in flight all the same, it withdraws itself.
+class Operation : public detail::OperationRecord {
+public:
     static Operation accept(Source& listener) noexcept { return {Kind::accept, listener, nullptr, 0}; }
     /// `address` points at the system's socket address, which outlives the operation.
     static Operation connect(Source& socket, const void* address, std::size_t size) noexcept {
@@ -118,143 +369,17 @@ public:
         return {Kind::wait_writable, source, nullptr, 0};
     }
 
-    Operation(Operation&& other) noexcept
-        : source_(other.source_),
-          data_(other.data_),
-          size_(other.size_),
-          value_(other.value_),
-          error_(other.error_),
-          kind_(other.kind_) {}
+    Operation(Operation&&) noexcept = default;
     Operation& operator=(Operation&&) = delete;
     ~Operation() {
-        if (state_ > State::ended) abandon();
+        if (is_out_of_hands()) abandon();
     }
-
-    Kind kind() const noexcept { return kind_; }
-    bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
-    /// Whether it was submitted and has not ended.
-    bool is_in_flight() const noexcept { return state_ == State::in_flight; }
-
-    /// Whether it failed; the code tells why.
-    bool has_failed() const noexcept { return error_ != 0; }
-    std::error_code error() const noexcept;
-
-    /// Bytes moved. Zero from a read of a stream: the peer has closed.
-    std::size_t transferred() const noexcept { return value_; }
-
-    /// The connection that was accepted, as a handle that the caller now owns.
-    NativeHandle accepted() const noexcept { return static_cast<NativeHandle>(value_); }
 
 protected:
-    Operation(Kind kind, Source& source, void* data, std::size_t size) noexcept
-        : source_(&source), data_(data), size_(size), kind_(kind) {}
-
-    Operation(Kind kind, void* data, std::size_t size) noexcept
-        : source_(nullptr), data_(data), size_(size), kind_(kind) {}
-
-    /// For a source that lies in the same object and moves with it: named just before the operation is submitted.
-    void set_source(Source& source) noexcept { source_ = &source; }
-
-    /// Ends the operation without the kernel: for failures before it could be submitted. `error` is a system error number.
-    void end_with_system_error(int error) noexcept {
-        error_ = error;
-        state_ = State::ended;
-    }
-    /// As if it had failed with `code` of leat's.
-    void fail(errc code) noexcept {
-        error_ = -static_cast<std::int32_t>(code);
-        state_ = State::ended;
-    }
+    using OperationRecord::OperationRecord;
 
 private:
-    friend struct detail::OperationAccess;
-    friend struct detail::Completions;
-    friend class detail::Core;
-
-    enum class State : std::uint8_t {
-        idle,
-        ended,
-        // Parked on its slot or in the kernel.
-        in_flight,
-        // Ended, and on its way to the user: in the queue's list or in an `Events`.
-        queued,
-        harvested,
-    };
-
     void abandon() noexcept;
-
-    // Until it is submitted, the source; while in flight, the slot (never the source, which may move or die).
-    union {
-        Source* source_;
-        detail::Slot* slot_;
-    };
-    // What is left of the buffer; while queued, the next operation of the queue's list.
-    union {
-        void* data_;
-        Operation* next_;
-    };
-    std::size_t size_;
-    // Bytes, or a handle.
-    std::size_t value_ = 0;
-    // The system's error number if positive, a negated `leat::errc` if negative.
-    std::int32_t error_ = 0;
-    Kind kind_;
-    State state_ = State::idle;
-    // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again.
-    std::uint16_t entry_ = 0;
 };
-
-namespace detail {
-
-/// Operations that have ended and that nobody has been told of, in their order.
-///
-/// Thread-safety: the owner's thread.
-struct Completions {
-    Completions() noexcept = default;
-    Completions(const Completions&) = delete;
-    Completions& operator=(const Completions&) = delete;
-
-    bool is_empty() const noexcept { return first == nullptr; }
-
-    void push(Operation& operation) noexcept {
-        operation.state_ = Operation::State::queued;
-        operation.next_ = nullptr;
-        *tail = &operation;
-        tail = &operation.next_;
-        --in_flight;
-    }
-
-    /// The oldest, or null.
-    Operation* pop() noexcept {
-        Operation* operation = first;
-        if (operation == nullptr) return nullptr;
-        first = operation->next_;
-        if (first == nullptr) tail = &first;
-        operation->state_ = Operation::State::ended;
-        return operation;
-    }
-
-    /// Takes one out from the middle.
-    void remove(Operation& operation) noexcept {
-        Operation** link = &first;
-        while (*link != nullptr && *link != &operation)
-            link = &(*link)->next_;
-        if (*link == nullptr) return;
-        *link = operation.next_;
-        if (*link == nullptr) tail = link;
-    }
-
-    void park(Operation& operation) noexcept {
-        operation.state_ = Operation::State::in_flight;
-        ++in_flight;
-    }
-
-    Operation* first = nullptr;
-    Operation** tail = &first;
-    // Submitted and not ended; those in the list have ended.
-    std::size_t in_flight = 0;
-};
-
-}  // namespace detail
 
 }  // namespace leat

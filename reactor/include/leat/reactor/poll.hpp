@@ -162,22 +162,20 @@ public:
 
     /// Withdraws an operation. True: it has ended with `std::errc::operation_canceled` and gives no event.
     /// False: its event is still to come, with the result that won.
-    bool cancel(Operation& operation) noexcept;
+    bool cancel(detail::OperationRecord& operation) noexcept;
 
-    /// Operations that were submitted and have not ended.
+    /// Operations that were submitted and whose end nobody has been told yet.
     std::size_t in_flight() const noexcept { return completions_->in_flight; }
 
     // ---- For an executor, which has made itself the owner. ----
 
-    /// Like `poll`, but operations that have ended are not made events: `next_completion` gives them.
+    /// Like `poll`, but operations that have ended are not made events: they stay in the `completions()`.
     PollStatus wait(Events& events, std::optional<TimePoint> deadline);
     /// Like `poll` with a timeout of zero, in the same way.
     PollStatus look(Events& events);
-    /// The operation that ended first of those not told yet, or null.
-    Operation* next_completion() noexcept { return completions_->pop(); }
-    bool has_completions() const noexcept { return !completions_->is_empty(); }
+    detail::Completions& completions() const noexcept { return *completions_; }
     /// `submit` without asking which thread calls.
-    bool submit_owned(Operation& operation) noexcept;
+    bool submit_owned(detail::OperationRecord& operation) noexcept;
 
     void wake() noexcept;
     void close() noexcept;

@@ -9,6 +9,8 @@ namespace leat {
 
 namespace detail {
 class Core;
+class OperationRecord;
+struct OperationAccess;
 struct Slot;
 }  // namespace detail
 
@@ -46,6 +48,8 @@ public:
 
 private:
     friend class detail::Core;
+    friend class detail::OperationRecord;
+    friend struct detail::OperationAccess;
     friend class SourceWatch;
 
     void detach() noexcept;

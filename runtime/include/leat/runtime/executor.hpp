@@ -42,7 +42,7 @@ struct ExecutorOptions {
     std::function<void(std::string_view)> diagnostic;
     /// Notices that may be given within a second; what exceeds it is counted and told with the next one.
     unsigned notices_per_second = 10;
-    /// Operations that a task may complete without giving way to others.
+    /// A task gives way to others at its so many-th operation in a row that completes at once; 1, or less: at each.
     int inline_budget = 64;
     /// Events fetched from the kernel at once.
     std::size_t batch = 256;
@@ -147,20 +147,22 @@ public:
     void unwind(Wait& wait) noexcept;
 
     /// The task to resume after the current one has suspended, on a flat stack.
-    void run_next(TaskFrame& task) noexcept { next_ = &task; }
+    void run_next(TaskFrame& task) noexcept { after_ = reinterpret_cast<std::uintptr_t>(&task); }
 
     /// Resumes the task of `wait` next, or from the queue if the current chain of tasks has run for long enough.
     void run_next_or_later(Wait& wait) noexcept {
         if (consume_budget())
-            next_ = wait.frame_;
+            run_next(*wait.frame_);
         else
             make_ready(wait);
     }
 
-    void task_ended(TaskFrame& task) noexcept { ended_ = &task; }
+    void task_ended(TaskFrame& task) noexcept {
+        after_ = reinterpret_cast<std::uintptr_t>(&task) + has_ended;
+    }
 
     /// Whether one more operation may complete without giving way.
-    bool consume_budget() noexcept { return --budget_ > 0; }
+    bool consume_budget() noexcept { return poll_.completions().consume_budget(); }
 
     Poll& poll() noexcept { return poll_; }
     TimerWheel& timers() noexcept { return timers_; }
@@ -187,11 +189,13 @@ private:
     // Both give what is left of the budget.
     std::size_t deliver_completions(std::size_t budget) noexcept;
     std::size_t run_ready(std::size_t budget) noexcept;
-    [[gnu::always_inline]] inline void resume(TaskFrame& task) noexcept;
+    [[gnu::always_inline]] inline void resume(TaskFrame& task, detail::Completions& completions,
+                                              unsigned budget) noexcept;
+    void resume_what_follows() noexcept;
     void destroy_next_frame() noexcept;
     void look_at_io(bool may_block);
     bool is_idle() const noexcept {
-        return ready_ == nullptr && unwinding_ == nullptr && !poll_.has_completions();
+        return ready_ == nullptr && unwinding_ == nullptr && poll_.completions().is_empty();
     }
     bool can_jump() const noexcept;
     void wake_host() noexcept;
@@ -203,9 +207,11 @@ private:
     Wait** ready_tail_ = &ready_;
     Wait* unwinding_ = nullptr;
     Wait** unwinding_tail_ = &unwinding_;
-    TaskFrame* next_ = nullptr;
-    TaskFrame* ended_ = nullptr;
-    int budget_ = 0;
+    // What follows the task that runs now, if anything: the next task to resume, or with `has_ended` the one that runs,
+    // since that has come to its end. One word, looked at once a resume.
+    std::uintptr_t after_ = 0;
+    static constexpr std::uintptr_t has_ended = 1;
+    const unsigned inline_budget_;
     bool running_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
     bool asleep_ = false;
@@ -222,6 +228,9 @@ private:
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;
 };
+
+inline Environment::Environment(Executor& executor) noexcept
+    : queue_(&executor.poll().completions()), executor_(&executor) {}
 
 inline void Wait::resume_later() noexcept { executor().make_ready(*this); }
 

@@ -88,7 +88,8 @@ public:
 
     // Another library's await_suspend may throw, and then the task goes on with that exception; so it is called
     // here, where the coroutine is suspended.
-    bool await_suspend(std::coroutine_handle<>) {
+    bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current()) {
+        note_line(*this, line);
         if (!started_) return true;  // The scope was cancelled: the loop unwinds the task.
         std::coroutine_handle<> handle = bridge_.open(*this, executor());
         using Answer = decltype(awaiter_.await_suspend(handle));

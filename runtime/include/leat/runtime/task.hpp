@@ -73,7 +73,9 @@ public:
     TaskAwaiterBase(TaskAwaiterBase&& other) noexcept : child_(std::exchange(other.child_, nullptr)) {}
 
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<>) noexcept {
+    void await_suspend(std::coroutine_handle<>,
+                       std::source_location line = std::source_location::current()) noexcept {
+        note_line(*this, line);
         begin_task(*child_, environment(), *this);
         suspend();
         executor().run_next(*child_);
@@ -132,8 +134,12 @@ public:
     explicit Awaited(A& wait) noexcept : wait_(&wait) {}
 
     auto await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return wait_->await_ready(); }
-    auto await_suspend(std::coroutine_handle<> handle) noexcept(
-        noexcept(std::declval<A&>().await_suspend(handle))) {
+    // The default argument gives the line of the await, and only a task that suspends needs it.
+    auto await_suspend(
+        std::coroutine_handle<> handle,
+        std::source_location line =
+            std::source_location::current()) noexcept(noexcept(std::declval<A&>().await_suspend(handle))) {
+        note_line(*wait_, line);
         return wait_->await_suspend(handle);
     }
     decltype(auto) await_resume() { return wait_->await_resume(); }
@@ -151,27 +157,21 @@ public:
     void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
     template <class U>
-    TaskAwaiter<U> await_transform(Task<U>&& task,
-                                   std::source_location line = std::source_location::current()) noexcept {
-        line_ = line;
+    TaskAwaiter<U> await_transform(Task<U>&& task) noexcept {
         return TaskAwaiter<U>(std::move(task), *this);
     }
     template <class U>
     void await_transform(Task<U>& task) = delete;  // a task is awaited once, as an rvalue: std::move(task)
 
     template <LeatAwaitable A>
-    Awaited<std::remove_reference_t<A>>
-    await_transform(A&& awaitable, std::source_location line = std::source_location::current()) noexcept {
-        line_ = line;
+    Awaited<std::remove_reference_t<A>> await_transform(A&& awaitable) noexcept {
         awaitable.attach(*this);
         return Awaited<std::remove_reference_t<A>>(awaitable);
     }
 
     template <class A>
         requires(!LeatAwaitable<A> && !is_task<std::remove_cvref_t<A>>)
-    ForeignAwaiter<A> await_transform(A&& awaitable,
-                                      std::source_location line = std::source_location::current()) {
-        line_ = line;
+    ForeignAwaiter<A> await_transform(A&& awaitable) {
         return ForeignAwaiter<A>(std::forward<A>(awaitable), *this);
     }
 

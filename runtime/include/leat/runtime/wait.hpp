@@ -5,6 +5,7 @@
 #include <exception>
 #include <source_location>
 #include <string>
+#include <utility>
 
 namespace leat {
 
@@ -13,6 +14,7 @@ class TaskFrame;
 class Wait;
 
 namespace detail {
+struct Completions;
 template <class T>
 class TaskPromise;
 class TaskAwaiterBase;
@@ -27,37 +29,37 @@ class TaskAwaiterBase;
 class Environment {
 public:
     Environment() noexcept = default;
-    explicit Environment(Executor& executor) noexcept : executor_(&executor) {}
+    explicit inline Environment(Executor& executor) noexcept;
     Environment(const Environment&) = delete;
     Environment& operator=(const Environment&) = delete;
 
     Executor& executor() const noexcept { return *executor_; }
 
     /// Whether this scope, or one around it, was cancelled: every leaf wait then ends instead of waiting.
-    bool is_cancelled() const noexcept { return cancelled_; }
+    bool is_cancelled() const noexcept { return queue_ == nullptr; }
+
+    /// The executor's queue, for operations that start; null in a cancelled scope.
+    detail::Completions* queue() const noexcept { return queue_; }
 
     /// Becomes a scope inside `outer`.
     void enter(Environment& outer) noexcept {
         executor_ = outer.executor_;
         outer_ = &outer;
-        cancelled_ = outer.cancelled_;
+        queue_ = outer.queue_;
     }
 
     /// Whether a scope around this one was cancelled.
-    bool is_cancelled_from_outside() const noexcept { return outer_ != nullptr && outer_->cancelled_; }
+    bool is_cancelled_from_outside() const noexcept { return outer_ != nullptr && outer_->is_cancelled(); }
 
     /// Marks the scope. Who owns it then asks the waits in it to end: `cancel_waits(frame)`. False if it was
     /// marked already.
-    bool mark_cancelled() noexcept {
-        if (cancelled_) return false;
-        cancelled_ = true;
-        return true;
-    }
+    bool mark_cancelled() noexcept { return std::exchange(queue_, nullptr) != nullptr; }
 
 private:
+    // Null once cancelled, so that who starts an operation looks once.
+    detail::Completions* queue_ = nullptr;
     Executor* executor_ = nullptr;
     Environment* outer_ = nullptr;
-    bool cancelled_ = false;
 };
 
 /// What a suspended task waits for; lives in the awaiter, and so in the waiting task's frame.
@@ -69,7 +71,7 @@ private:
 ///                touches it: a result that has arrived wins over a cancellation.
 ///             2. It is unwound only through `withdrawn`, after whatever it had started has ended.
 ///
-/// A leaf's protocol: `await_transform` calls `attach`. `await_ready` asks `is_stopped()` first and, if so,
+/// A leaf's protocol: whoever awaits it calls `attach`. `await_ready` asks `is_stopped()` first and, if so,
 /// returns false at once; otherwise it starts. It returns true with a result, or calls `suspend()` and returns
 /// false. `await_suspend` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
 ///
@@ -123,6 +125,7 @@ protected:
 private:
     friend class Executor;
     friend class detail::TaskAwaiterBase;
+    friend void note_line(Wait& wait, std::source_location line) noexcept;
     // In the executor's queue of ready or of unwinding tasks, and only there of a value.
     Wait* next_;
 };
@@ -155,6 +158,7 @@ private:
     friend class detail::TaskAwaiterBase;
     template <class T>
     friend class detail::TaskPromise;
+    friend void note_line(Wait& wait, std::source_location line) noexcept;
     friend void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept;
     friend std::exception_ptr take_exception(TaskFrame& task) noexcept;
 
@@ -166,6 +170,9 @@ private:
     std::source_location line_;
     std::exception_ptr exception_;
 };
+
+/// For awaiters: the task stands at `line`.
+inline void note_line(Wait& wait, std::source_location line) noexcept { wait.frame_->line_ = line; }
 
 /// Ties a task that has not started to the wait that runs it.
 inline void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept {
