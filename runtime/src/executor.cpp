@@ -3,9 +3,10 @@
 // The loop. One round takes what other threads left, fires timers, resumes what is ready, and looks at I/O: without
 // waiting while anything is ready, else until the next deadline.
 //
-// Tasks are resumed and destroyed here and nowhere else, on a flat stack: a task that awaits another names it as the
-// next to resume and suspends; a task that ends says so and suspends; a cancelled wait queues its frame for
-// destruction. So neither a long chain of awaits nor a deep tree grows the stack, however the program was built.
+// Tasks are resumed here: a task that goes on after a wait, or that awaits another when the stack is in use already, is
+// named as the next to resume; and a cancelled wait queues its frame for destruction, which happens here and nowhere
+// else. A task runs the child that it awaits on top of itself only within a bound (docs/adr/0002). So neither a long
+// chain of awaits nor a deep tree grows the stack, however the program was built.
 
 #include <leat/runtime/executor.hpp>
 
@@ -33,6 +34,8 @@ constinit thread_local bool is_unwinding = false;
 constexpr std::size_t resumes_between_looks = 256;
 constexpr std::size_t resumes_between_clock_reads = 32;
 constexpr Duration time_between_looks = std::chrono::microseconds(50);
+// How much of the stack tasks may take that run on top of those that await them.
+constexpr std::size_t nesting_stack = 16 * 1024;
 constexpr std::size_t whole_batch = detail::Completions::unlimited;
 
 }  // namespace
@@ -69,7 +72,7 @@ void Executor::resume_what_follows() noexcept {
     while (std::uintptr_t after = std::exchange(after_, 0)) {
         if ((after & has_ended) != 0) {
             TaskFrame& ended = *reinterpret_cast<TaskFrame*>(after - has_ended);
-            ended.parent_->child_finished(ended);
+            ended.parent().child_finished(ended);
         } else {
             TaskFrame& next = *reinterpret_cast<TaskFrame*>(after);
             ++stats_.resumes;
@@ -81,6 +84,11 @@ void Executor::resume_what_follows() noexcept {
 
 void Executor::own_thread() {
     if (std::error_code error = poll_.own()) throw std::system_error(error, "leat: executor");
+}
+
+/// Whoever calls, tasks run on top of it; stacks grow downwards wherever leat runs.
+[[gnu::always_inline]] inline void Executor::note_stack() noexcept {
+    stack_limit_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - nesting_stack;
 }
 
 void Executor::begin_running() {
@@ -95,6 +103,7 @@ void Executor::run() {
 
 void Executor::run_until_ended(detail::Root* root) {
     running_ = true;
+    note_stack();
     for (;;) {
         take_posted();
         fire_timers();
@@ -151,6 +160,7 @@ void Executor::report_deadlock(detail::Root* root) {
 bool Executor::turn(std::size_t budget) {
     begin_running();
     running_ = true;
+    note_stack();
     asleep_ = false;
     look_at_io(false);
     take_posted();
@@ -222,26 +232,41 @@ std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
 }
 
 std::size_t Executor::run_ready(std::size_t budget) noexcept {
-    TimePoint started{};
-    for (; budget != 0; --budget) {
-        if (unwinding_ != nullptr) [[unlikely]] {
-            destroy_next_frame();
-        } else if (Wait* wait = ready_; wait != nullptr) {
-            ready_ = wait->next_;
-            if (ready_ == nullptr) ready_tail_ = &ready_;
-            ++stats_.resumes;
-            resume(*wait->frame_, poll_.completions(), inline_budget_);
-        } else {
-            break;
-        }
-        if (budget % resumes_between_clock_reads != 0) continue;
+    std::optional<TimePoint> started;
+    while (budget != 0) {
+        std::size_t wanted = std::min(budget, resumes_between_clock_reads);
+        std::size_t run = run_some(wanted);
+        budget -= run;
+        if (run != wanted) break;
         TimePoint time = steady_clock().now();
-        if (started == TimePoint{})
+        if (!started)
             started = time;
-        else if (time - started >= time_between_looks)
+        else if (time - *started >= time_between_looks)
             break;
     }
     return budget;
+}
+
+/// Gives how many it has resumed or destroyed: less than `limit` if there were no more.
+std::size_t Executor::run_some(std::size_t limit) noexcept {
+    detail::Completions& completions = poll_.completions();
+    const unsigned inline_budget = inline_budget_;
+    std::size_t destroyed = 0;
+    std::size_t left = limit;
+    for (; left != 0; --left) {
+        if (unwinding_ != nullptr) [[unlikely]] {
+            destroy_next_frame();
+            ++destroyed;
+        } else if (Wait* wait = ready_; wait != nullptr) {
+            ready_ = wait->next_;
+            if (ready_ == nullptr) ready_tail_ = &ready_;
+            resume(*wait->frame_, completions, inline_budget);
+        } else {
+            break;
+        }
+    }
+    stats_.resumes += limit - left - destroyed;
+    return limit - left;
 }
 
 void Executor::unwind(Wait& wait) noexcept {
@@ -257,7 +282,7 @@ void Executor::destroy_next_frame() noexcept {
     if (unwinding_ == nullptr) unwinding_tail_ = &unwinding_;
 
     TaskFrame& task = *wait->frame_;
-    Wait& parent = *task.parent_;
+    Wait& parent = task.parent();
     // The wait goes before the locals do, whose destructors may dump the tasks.
     task.wait_ = nullptr;
     is_unwinding = true;
@@ -293,6 +318,7 @@ void Executor::remove_root(detail::Root& root) noexcept {
 
 void Executor::shut_down() noexcept {
     running_ = true;
+    note_stack();
     TimePoint give_up = saturating_add(steady_clock().now(), options_.shutdown_deadline);
     bool takes_mail = true;
     while (takes_mail || roots_ != nullptr) {

@@ -13,7 +13,7 @@ struct FramePoolThread {
     FramePoolThread() noexcept {
         for (std::size_t i = 1; i < FramePool::list_count; ++i) {
             std::size_t kept = FramePool::bytes_kept_a_size / (i * FramePool::granularity);
-            FramePool::lists_[i].limit = static_cast<unsigned>(std::max<std::size_t>(kept, 8));
+            FramePool::lists_[i].limit = std::max<std::size_t>(kept, 8);
         }
     }
     FramePoolThread(const FramePoolThread&) = delete;
@@ -33,9 +33,9 @@ constinit thread_local bool FramePoolThread::is_open = false;
 constinit thread_local bool FramePoolThread::is_over = false;
 
 void* FramePool::allocate_slowly(std::size_t size) {
-    std::size_t list = (size + granularity - 1) / granularity;
+    std::size_t list = list_of(size);
     // The whole block, so that it serves every frame of this list later.
-    return ::operator new(list < list_count ? list * granularity : size);
+    return ::operator new(list < list_count ? block_size(list) : size);
 }
 
 void FramePool::deallocate_slowly(void* memory, std::size_t size) noexcept {
@@ -54,7 +54,6 @@ void FramePool::trim() noexcept {
             list.first = block->next;
             ::operator delete(block);
         }
-        list.count = 0;
     }
 }
 

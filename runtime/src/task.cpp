@@ -14,8 +14,6 @@ void stop_for_spent_task() noexcept {
 
 std::string TaskAwaiterBase::describe() const { return "the end of a task"; }
 
-void TaskAwaiterBase::child_finished(TaskFrame&) noexcept { executor().run_next_or_later(*this); }
-
 void TaskAwaiterBase::child_unwound() noexcept {
     child_ = nullptr;
     withdrawn();

@@ -146,8 +146,14 @@ public:
     /// Destroys the frame that waits in `wait` from the loop, and tells whoever ran it.
     void unwind(Wait& wait) noexcept;
 
-    /// The task to resume after the current one has suspended, on a flat stack.
+    /// The task to resume after the current one has suspended.
     void run_next(TaskFrame& task) noexcept { after_ = reinterpret_cast<std::uintptr_t>(&task); }
+
+    /// Whether a task may run its child on top of itself. So the stack grows by a bounded depth, however long a chain of
+    /// awaits is.
+    bool may_nest() const noexcept {
+        return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >= stack_limit_;
+    }
 
     /// Resumes the task of `wait` next, or from the queue if the current chain of tasks has run for long enough.
     void run_next_or_later(Wait& wait) noexcept {
@@ -182,6 +188,7 @@ private:
 
     /// Errors: `busy` on another thread than the owner's.
     void own_thread();
+    void note_stack() noexcept;
     /// Errors: the same, and inside a task.
     void begin_running();
     void take_posted() noexcept;
@@ -189,6 +196,7 @@ private:
     // Both give what is left of the budget.
     std::size_t deliver_completions(std::size_t budget) noexcept;
     std::size_t run_ready(std::size_t budget) noexcept;
+    std::size_t run_some(std::size_t limit) noexcept;
     [[gnu::always_inline]] inline void resume(TaskFrame& task, detail::Completions& completions,
                                               unsigned budget) noexcept;
     void resume_what_follows() noexcept;
@@ -212,6 +220,8 @@ private:
     std::uintptr_t after_ = 0;
     static constexpr std::uintptr_t has_ended = 1;
     const unsigned inline_budget_;
+    // Below this address no task runs a child on top of itself.
+    std::uintptr_t stack_limit_ = 0;
     bool running_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
     bool asleep_ = false;

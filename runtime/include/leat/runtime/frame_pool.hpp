@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <new>
 
 namespace leat::detail {
 
@@ -14,20 +15,21 @@ namespace leat::detail {
 /// Complexity:    a few instructions while the lists serve; else the allocator's.
 class FramePool {
 public:
-    /// Blocks are multiples of this; nothing over-aligned is kept here.
-    static constexpr std::size_t granularity = 64;
+    /// Blocks are a header less than multiples of this, as the C library's allocator puts one before each; nothing
+    /// over-aligned is kept here.
+    static constexpr std::size_t granularity = 32;
+    static constexpr std::size_t header = sizeof(void*);
     /// Larger blocks go to the allocator.
     static constexpr std::size_t largest = 16384;
     /// What the lists of one size may hold at most: frames that come and go in a burst, not a hoard.
     static constexpr std::size_t bytes_kept_a_size = 512 * 1024;
 
     static void* allocate(std::size_t size) {
-        std::size_t list = (size + granularity - 1) / granularity;
+        std::size_t list = list_of(size);
         if (list < list_count) {
             FreeList& free = lists_[list];
             if (Block* block = free.first) {
                 free.first = block->next;
-                --free.count;
                 return block;
             }
         }
@@ -35,15 +37,13 @@ public:
     }
 
     static void deallocate(void* memory, std::size_t size) noexcept {
-        std::size_t list = (size + granularity - 1) / granularity;
+        std::size_t list = list_of(size);
         if (list < list_count) {
             FreeList& free = lists_[list];
             // A limit of zero means that this thread has no lists yet, or has none any more.
-            if (free.count < free.limit) {
-                Block* block = static_cast<Block*>(memory);
-                block->next = free.first;
-                free.first = block;
-                ++free.count;
+            std::size_t count = free.first != nullptr ? free.first->count : 0;
+            if (count < free.limit) {
+                free.first = ::new (memory) Block{free.first, count + 1};
                 return;
             }
         }
@@ -56,12 +56,17 @@ public:
 private:
     struct Block {
         Block* next;
+        // This one and those behind it. Kept here, so that taking a block is one store.
+        std::size_t count;
     };
     struct FreeList {
         Block* first;
-        unsigned count;
-        unsigned limit;
+        std::size_t limit;
     };
+    static constexpr std::size_t list_of(std::size_t size) noexcept {
+        return (size + header + granularity - 1) / granularity;
+    }
+    static constexpr std::size_t block_size(std::size_t list) noexcept { return list * granularity - header; }
     static constexpr std::size_t list_count = largest / granularity + 1;
 
     static void* allocate_slowly(std::size_t size);

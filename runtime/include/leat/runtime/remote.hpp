@@ -7,6 +7,7 @@
 #include <atomic>
 #include <concepts>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -31,18 +32,25 @@ public:
         if constexpr (sizeof(Stored) <= sizeof(place_) && alignof(Stored) <= alignof(void*) &&
                       std::is_nothrow_move_constructible_v<Stored>) {
             ::new (static_cast<void*>(place_)) Stored(std::forward<F>(function));
-            table_ = &in_place<Stored>;
+            if constexpr (std::is_trivially_copyable_v<Stored>)
+                table_ = &plain<Stored>;
+            else
+                table_ = &in_place<Stored>;
         } else {
             ::new (static_cast<void*>(place_)) Stored*(new Stored(std::forward<F>(function)));
             table_ = &on_heap<Stored>;
         }
     }
     PostedFunction(PostedFunction&& other) noexcept : table_(std::exchange(other.table_, nullptr)) {
-        if (table_ != nullptr) table_->relocate(other.place_, place_);
+        // Most are a lambda with a pointer or two: bytes to copy, and nothing to destroy.
+        if (table_ == nullptr || table_->relocate == nullptr)
+            std::memcpy(place_, other.place_, sizeof(place_));
+        else
+            table_->relocate(other.place_, place_);
     }
     PostedFunction& operator=(PostedFunction&&) = delete;
     ~PostedFunction() {
-        if (table_ != nullptr) table_->destroy(place_);
+        if (table_ != nullptr && table_->destroy != nullptr) table_->destroy(place_);
     }
 
     void operator()() { table_->call(place_); }
@@ -50,9 +58,13 @@ public:
 private:
     struct Table {
         void (*call)(void*);
+        // Null: as bytes, and not at all.
         void (*relocate)(void* from, void* to) noexcept;
         void (*destroy)(void*) noexcept;
     };
+
+    template <class F>
+    static constexpr Table plain{[](void* place) { (*static_cast<F*>(place))(); }, nullptr, nullptr};
 
     template <class F>
     static constexpr Table in_place{
@@ -70,7 +82,7 @@ private:
         [](void* place) noexcept { delete *static_cast<F**>(place); },
     };
 
-    alignas(void*) std::byte place_[40];
+    alignas(void*) std::byte place_[40]{};
     const Table* table_;
 };
 

@@ -22,8 +22,8 @@ namespace leat {
 
 namespace detail {
 
-// A finished task only says so; whoever runs it is told by the executor's loop, on a flat stack. A header cannot
-// know whether the program was built so that symmetric transfer is a tail call, so nothing relies on it.
+// A finished task only says so, and suspends. A header cannot know whether the program was built so that symmetric
+// transfer is a tail call, so nothing relies on it.
 struct FinalSuspend {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
@@ -54,6 +54,23 @@ struct TaskResult {
     bool has_value_ = false;
 };
 
+// Nobody need know whether it is there: it is taken from a task that has returned it, or not at all.
+template <class T>
+    requires std::is_trivially_destructible_v<T>
+struct TaskResult<T> {
+    TaskResult() noexcept {}
+    template <class U>
+        requires std::constructible_from<T, U>
+    void return_value(U&& value) {
+        std::construct_at(std::addressof(value_), std::forward<U>(value));
+    }
+    T take() { return std::move(value_); }
+
+    union {
+        T value_;
+    };
+};
+
 template <class T>
 struct TaskResult<T&> {
     void return_value(T& value) noexcept { value_ = std::addressof(value); }
@@ -73,20 +90,40 @@ public:
     TaskAwaiterBase(TaskAwaiterBase&& other) noexcept : child_(std::exchange(other.child_, nullptr)) {}
 
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<>,
+    // False: the child has ended already, without a wait, and the task goes on.
+    bool await_suspend(std::coroutine_handle<>,
                        std::source_location line = std::source_location::current()) noexcept {
         note_line(*this, line);
         begin_task(*child_, environment(), *this);
         suspend();
-        executor().run_next(*child_);
+        Executor& executor = this->executor();
+        if (!executor.may_nest()) [[unlikely]] {
+            child_->parent_ |= TaskFrame::is_awaited;
+            executor.run_next(*child_);
+            return true;
+        }
+        child_->parent_ |= TaskFrame::is_awaited | TaskFrame::is_starting;
+        child_->handle().resume();
+        if (child_->parent_ != 0) {
+            child_->parent_ &= ~TaskFrame::is_starting;
+            return true;
+        }
+        if (!executor.consume_budget()) [[unlikely]] {
+            executor.make_ready(*this);
+            return true;
+        }
+        go_on_at_once();
+        return false;
     }
 
     // `co_await task` alone is no cancellation point; whoever cancels goes on to what the child waits for.
     void cancel() noexcept override {}
     std::string describe() const override;
     TaskFrame* awaited_task() const noexcept override { return child_; }
-    void child_finished(TaskFrame&) noexcept override;
     void child_unwound() noexcept override;
+
+    /// The child has come to its end.
+    void go_on() noexcept { executor().run_next_or_later(*this); }
 
 protected:
     explicit TaskAwaiterBase(TaskFrame& child) noexcept : child_(&child) {}
@@ -96,6 +133,9 @@ protected:
 
     // Owned.
     TaskFrame* child_;
+
+private:
+    void go_on_at_once() noexcept { frame_->wait_ = nullptr; }
 };
 
 template <class T>
@@ -108,8 +148,8 @@ public:
     using value_type = T;
 
     T await_resume() {
-        if (std::exception_ptr exception = take_exception(*child_))
-            std::rethrow_exception(std::move(exception));
+        if (has_exception(*child_)) [[unlikely]]
+            std::rethrow_exception(take_exception(*child_));
         return take_value();
     }
 
@@ -198,7 +238,7 @@ public:
 ///                from outside; not started, destroying it destroys its parameters.
 /// Errors:        an exception that leaves the coroutine comes out of `co_await`.
 /// Complexity:    starting, finishing and awaiting are O(1), allocate nothing while the pool of frames serves, and
-///                never grow the stack.
+///                take no more than 16 KiB of stack, however long a chain of awaits is.
 template <class T>
 class [[nodiscard("a task does nothing until it is awaited")]] Task {
 public:
@@ -241,10 +281,22 @@ Task<T> TaskPromise<T>::get_return_object(std::source_location definition) noexc
     return Task<T>(std::coroutine_handle<TaskPromise>::from_promise(*this));
 }
 
+}  // namespace detail
+
+inline void TaskFrame::end() noexcept {
+    if ((parent_ & is_starting) != 0) [[likely]]
+        parent_ = 0;
+    else if ((parent_ & is_awaited) != 0)
+        static_cast<detail::TaskAwaiterBase&>(parent()).go_on();
+    else
+        executor().task_ended(*this);
+}
+
+namespace detail {
+
 template <class Promise>
 void FinalSuspend::await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
-    TaskFrame& task = handle.promise();
-    task.executor().task_ended(task);
+    static_cast<TaskFrame&>(handle.promise()).end();
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <source_location>
 #include <string>
@@ -147,10 +148,16 @@ public:
     /// What it waits for; null while it runs, or before it has started.
     Wait* wait() const noexcept { return wait_; }
 
+    /// Who runs it.
+    Wait& parent() const noexcept { return *reinterpret_cast<Wait*>(parent_ & ~(is_awaited | is_starting)); }
+
     // Valid since promises of tasks are no more aligned than this base (asserted where they are defined).
     std::coroutine_handle<> handle() noexcept {
         return std::coroutine_handle<TaskFrame>::from_promise(*this);
     }
+
+    /// It has come to its end, and suspends for the last time.
+    inline void end() noexcept;
 
 private:
     friend class Executor;
@@ -160,13 +167,18 @@ private:
     friend class detail::TaskPromise;
     friend void note_line(Wait& wait, std::source_location line) noexcept;
     friend void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept;
+    friend bool has_exception(const TaskFrame& task) noexcept;
     friend std::exception_ptr take_exception(TaskFrame& task) noexcept;
 
-    Environment* environment_ = nullptr;
-    Wait* wait_ = nullptr;
-    // Who runs this task and learns of its end.
-    Wait* parent_ = nullptr;
+    // Set when it begins.
+    Environment* environment_;
+    // Who runs this task and learns of its end; with marks in the low bits: that is no more than a task which awaits it,
+    // so that nobody need be asked what to do then; and that task is still on the stack, and goes on by itself. Zero: the
+    // end came while it was.
+    std::uintptr_t parent_;
+    static constexpr std::uintptr_t is_awaited = 1, is_starting = 2;
     std::source_location definition_;
+    Wait* wait_ = nullptr;
     std::source_location line_;
     std::exception_ptr exception_;
 };
@@ -177,8 +189,11 @@ inline void note_line(Wait& wait, std::source_location line) noexcept { wait.fra
 /// Ties a task that has not started to the wait that runs it.
 inline void begin_task(TaskFrame& task, Environment& environment, Wait& parent) noexcept {
     task.environment_ = &environment;
-    task.parent_ = &parent;
+    task.parent_ = reinterpret_cast<std::uintptr_t>(&parent);
 }
+
+/// Whether an exception ended the task.
+inline bool has_exception(const TaskFrame& task) noexcept { return task.exception_ != nullptr; }
 
 /// The exception that ended the task, or null.
 inline std::exception_ptr take_exception(TaskFrame& task) noexcept { return std::move(task.exception_); }
