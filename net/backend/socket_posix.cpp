@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -187,6 +188,23 @@ void connect(NativeHandle socket, const Address& address, std::error_code& error
                          error);
     // Interrupted, it goes on by itself; a second call would only be told EALREADY.
     if (answer < 0 && (error.value() == EINPROGRESS || error.value() == EINTR)) error.clear();
+}
+
+namespace {
+
+/// In the queue that `request` asks for (tcp(7), where TIOCOUTQ is called SIOCOUTQ); none if the system cannot tell.
+int bytes_waiting(NativeHandle socket, unsigned long request) noexcept {
+    int bytes = 0;
+    return ::ioctl(socket, request, &bytes) == 0 ? bytes : 0;
+}
+
+}  // namespace
+
+bool is_unfinished(NativeHandle socket) noexcept {
+    std::error_code error;
+    std::optional<std::chrono::seconds> resets = linger(socket, error);
+    if (resets && *resets == std::chrono::seconds::zero()) return false;
+    return bytes_waiting(socket, TIOCOUTQ) != 0 || bytes_waiting(socket, FIONREAD) != 0;
 }
 
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {

@@ -4,6 +4,9 @@
 // and one small block beside it. What a connection costs while it waits is these two and its slot in the queue: the idle
 // time-out looks at all connections now and then instead of giving each a timer, and so costs a message nothing.
 //
+// A drain lets the reads of each connection end, so that handlers come to their ends as they do when a peer closes. What a
+// handler then closes is held back if the peer has not had everything, until it has (docs/adr/0007).
+//
 // Want of descriptors. accept(2) fails with EMFILE before it looks whether anybody waits, and those who do wait would
 // go on waiting in silence. So one descriptor is held in reserve. When accepting fails for want of one, the reserve is
 // closed and accepting goes on with what that gives. From then on, whoever comes is served if the reserve can be opened
@@ -12,10 +15,12 @@
 #include <leat/net/serve.hpp>
 
 #include <leat/runtime/task_group.hpp>
+#include <leat/runtime/timeout.hpp>
 
 #include "backend/socket.hpp"
 
 #include <algorithm>
+#include <array>
 #include <coroutine>
 #include <limits>
 #include <memory>
@@ -34,6 +39,9 @@ constexpr int failures_without_pause = 8;
 // Closing surplus connections: at most this many a second, so that being out of descriptors never means a busy loop.
 constexpr Duration pause_after_shedding = std::chrono::milliseconds(20);
 constexpr Duration pause_between_notices = std::chrono::seconds(1);
+// How often a connection that lingers is asked whether its peer has had everything; the system has no event for it.
+constexpr Duration first_look_at_lingering = std::chrono::milliseconds(5);
+constexpr Duration longest_look_at_lingering = std::chrono::milliseconds(500);
 // Sweeps for idle connections are at least so far apart.
 constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 
@@ -60,12 +68,22 @@ public:
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
 
-    void shut(Half half) noexcept {
+    /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
+    virtual bool becomes_idle(std::uint64_t, Duration, TimePoint) noexcept { return false; }
+
+    void shut() noexcept {
         NativeHandle handle = watch_.native_handle();
         if (handle == invalid_handle) return;
         std::error_code ignored;  // Gone already, then.
-        socket::shutdown(handle, half, ignored);
+        socket::shutdown(handle, Half::both, ignored);
     }
+
+    void drain() noexcept {
+        watch_.end_reads();
+        watch_.keep_handle();
+    }
+    /// Of a drained connection that its handler has closed.
+    NativeHandle take_handle() noexcept { return watch_.take_handle(); }
 
     std::source_location spawned() const noexcept override { return std::source_location::current(); }
 
@@ -75,7 +93,10 @@ public:
     }
 
 protected:
+    explicit Connection(Server& server, TaskGroup& group) noexcept : GroupChild(group), server_(server) {}
     ~Connection() = default;
+
+    Server& server() const noexcept { return server_; }
 
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
@@ -92,7 +113,7 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(UntimedConnection) <= 64, "there may be very many of these");
+static_assert(sizeof(UntimedConnection) <= 72, "there may be very many of these");
 
 /// One that may not be idle for too long.
 class TimedConnection final : public Connection {
@@ -100,8 +121,7 @@ public:
     TimedConnection(Server& server, TaskGroup& group, const Source& source, TimePoint now) noexcept
         : Connection(server, group, source), since_(now) {}
 
-    /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
-    bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept {
+    bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept override {
         if (moved() - counted_ >= bytes) {
             counted_ = moved();
             since_ = now;
@@ -120,6 +140,16 @@ private:
     TimePoint since_;
 };
 
+/// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
+class Lingering final : public Connection {
+public:
+    Lingering(Server& server, TaskGroup& group) noexcept : Connection(server, group) {}
+
+private:
+    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
+    void dispose() noexcept override { delete this; }
+};
+
 class Server final : private Timer {
 public:
     Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler, const ServeOptions& options,
@@ -134,11 +164,11 @@ public:
     void drain() noexcept;
     /// Lets the server's task look again at what it waits for.
     void wake() noexcept;
-    std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() : 0; }
+    std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() - lingering_ : 0; }
     ServeReport report() const noexcept;
 
-    void connection_ended(const Connection& connection, std::exception_ptr& failure,
-                          bool was_unwound) noexcept;
+    void connection_ended(Connection& connection, std::exception_ptr& failure, bool was_unwound) noexcept;
+    void lingering_ended() noexcept;
 
 private:
     class Acceptance;
@@ -153,6 +183,8 @@ private:
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
     void start(TcpStream&& stream) noexcept;
+    void linger(Source&& closed) noexcept;
+    void leave_group() noexcept;
     template <class Kind, class... More>
     void start_as(TcpStream&& stream, More... more);
     void count_failure(std::exception_ptr failure) noexcept;
@@ -170,6 +202,8 @@ private:
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
     bool task_has_ended_ = false;
+    // Of the group's tasks.
+    std::size_t lingering_ = 0;
     // What the server's own task waits for, if anything: one of them at most.
     Acceptance* acceptance_ = nullptr;
     Pause* pause_ = nullptr;
@@ -271,6 +305,8 @@ private:
 void Connection::ended(std::exception_ptr& failure, bool was_unwound) noexcept {
     server_.connection_ended(*this, failure, was_unwound);
 }
+
+void Lingering::ended(std::exception_ptr&, bool) noexcept { server().lingering_ended(); }
 
 Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler,
                const ServeOptions& options, ServeControl& control) noexcept
@@ -385,14 +421,18 @@ void Server::start_as(TcpStream&& stream, More... more) {
     auto connection = std::make_unique<Kind>(*this, *group_, stream.source(), more...);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it.
-    if (is_draining()) connection->shut(Half::read);
+    if (is_draining()) connection->drain();
     group_->adopt(*connection.release(), task.release().promise());
 }
 
 // ---- What connections and their owner tell ----
 
-void Server::connection_ended(const Connection& connection, std::exception_ptr& failure,
+void Server::connection_ended(Connection& connection, std::exception_ptr& failure,
                               bool was_unwound) noexcept {
+    Source closed(connection.take_handle());
+    if (closed.is_open() && !was_unwound && !group_->is_cancelled() &&
+        socket::is_unfinished(closed.native_handle()))
+        linger(std::move(closed));
     if (was_unwound)
         ++report_.cancelled;
     else if (failure != nullptr)
@@ -401,9 +441,54 @@ void Server::connection_ended(const Connection& connection, std::exception_ptr& 
         ++report_.finished;
     // There is room, or a descriptor, again; or this was the last that a drain waits for.
     wake();
-    // It is one of the group's until this returns.
     report_.bytes += connection.moved();
+    leave_group();
+}
+
+void Server::lingering_ended() noexcept {
+    --lingering_;
+    wake();
+    leave_group();
+}
+
+/// Who leaves is one of the group's until this returns.
+void Server::leave_group() noexcept {
     if (task_has_ended_ && group_->size() == 1) group_ = nullptr;
+}
+
+namespace {
+
+/// Says that nothing more comes, and takes what the peer still sends, until the peer's system has acknowledged everything
+/// or its end has come: closed before that, a connection that something arrives on is reset (RFC 1122, 4.2.2.13), and what
+/// is still to be sent is gone.
+Task<> end_in_order(Source connection) {
+    std::error_code gone;  // Then there is nobody left to be orderly with.
+    socket::shutdown(connection.native_handle(), Half::write, gone);
+    std::array<std::byte, 512> discarded;
+    Duration pause = first_look_at_lingering;
+    for (;;) {
+        ReadOperation read(Operation::receive(connection, discarded));
+        Result<std::size_t> received = co_await as_result(timeout(pause, std::move(read)));
+        if (received && *received == 0) co_return;
+        if (received) continue;
+        if (received.error() != errc::deadline_exceeded) co_return;
+        if (!socket::is_unfinished(connection.native_handle())) co_return;
+        pause = std::min(2 * pause, longest_look_at_lingering);
+    }
+}
+
+}  // namespace
+
+/// The drain waits for it, within its deadline.
+void Server::linger(Source&& closed) noexcept {
+    try {
+        auto lingering = std::make_unique<Lingering>(*this, *group_);
+        Task<> task = end_in_order(std::move(closed));
+        ++lingering_;
+        group_->adopt(*lingering.release(), task.release().promise());
+    } catch (const std::bad_alloc&) {
+        notice("a drained connection was closed at once", "out of memory");
+    }
 }
 
 void Server::count_failure(std::exception_ptr failure) noexcept {
@@ -422,7 +507,7 @@ void Server::wake() noexcept {
 
 void Server::drain() noexcept {
     if (acceptance_ != nullptr) acceptance_->interrupt();
-    for_each_connection([](Connection& connection) { connection.shut(Half::read); });
+    for_each_connection([](Connection& connection) { connection.drain(); });
     wake();
 }
 
@@ -462,10 +547,9 @@ void Server::arm_sweep() noexcept {
 void Server::expired() noexcept {
     TimePoint now = executor_.now();
     for_each_connection([&](Connection& each) {
-        auto& connection = static_cast<TimedConnection&>(each);
-        if (!connection.becomes_idle(options_.idle_bytes, options_.idle_timeout, now)) return;
+        if (!each.becomes_idle(options_.idle_bytes, options_.idle_timeout, now)) return;
         ++report_.idle;
-        connection.shut(Half::both);
+        each.shut();
     });
     if (connections() != 0) arm_sweep();
 }

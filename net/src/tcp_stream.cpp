@@ -79,7 +79,9 @@ TcpStream TcpStream::adopt(NativeHandle handle) {
 // ---- Without waiting ----
 
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    return socket::try_receive(native_handle(), buffer, false, error);
+    std::optional<std::size_t> received = socket::try_receive(native_handle(), buffer, false, error);
+    if (!received && !error && source_.reads_end()) return 0;
+    return received;
 }
 
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
@@ -87,7 +89,9 @@ std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
 }
 
 std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    return socket::try_receive(native_handle(), buffer, true, error);
+    std::optional<std::size_t> seen = socket::try_receive(native_handle(), buffer, true, error);
+    if (!seen && !error && source_.reads_end()) return 0;
+    return seen;
 }
 
 std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffer,

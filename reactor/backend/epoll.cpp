@@ -135,6 +135,11 @@ public:
         return true;
     }
 
+    void end_reads(Slot& slot) noexcept override {
+        slot.set(Slot::readable | Slot::read_closed);
+        try_again(slot, false);
+    }
+
     void detach(Slot& slot) noexcept override {
         if (slot.has(Slot::registered)) forget(slot);
     }

@@ -338,9 +338,7 @@ Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
     return Attempt::partial;
 }
 
-}  // namespace
-
-Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
+Attempt attempt_once(OperationRecord& operation, Slot& slot) noexcept {
     using Kind = OperationRecord::Kind;
     switch (operation.kind()) {
     case Kind::accept:
@@ -373,6 +371,22 @@ Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
         return wait_for(slot, POLLOUT, Slot::writable);
     }
     Access::error(operation) = ENOSYS;
+    return Attempt::ended;
+}
+
+/// A read that would wait on a source whose reads end: the end of the stream.
+void end_read(OperationRecord& operation, Slot& slot) noexcept {
+    if (operation.kind() == OperationRecord::Kind::receive_all)
+        Access::error(operation) = -static_cast<std::int32_t>(errc::unexpected_end);
+    slot.set(Slot::readable);
+}
+
+}  // namespace
+
+Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
+    Attempt outcome = attempt_once(operation, slot);
+    if (outcome == Attempt::ended || !slot.reads_end || Access::is_write(operation)) return outcome;
+    end_read(operation, slot);
     return Attempt::ended;
 }
 

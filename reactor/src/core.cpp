@@ -366,6 +366,13 @@ std::error_code Core::bind(Source& source) noexcept {
     return error;
 }
 
+void Core::end_reads(Slot& slot) noexcept {
+    if (slot.reads_end || selector_ == nullptr) return;
+    slot.reads_end = true;
+    selector_->end_reads(slot);
+    wake_foreign_loop();
+}
+
 bool Core::cancel(OperationRecord& operation) noexcept {
     if (!operation.is_in_flight()) return false;
     if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
@@ -380,7 +387,11 @@ void Core::end_waiting(OperationRecord* operation) noexcept {
     if (operation == nullptr) return;
     OperationAccess::end(*operation, errc::closed);
     completions().push(*operation);
-    // In a foreign loop nobody may be polling: make the handle readable.
+    wake_foreign_loop();
+}
+
+/// Something has ended outside a poll. In a foreign loop nobody may be polling: make the handle readable.
+void Core::wake_foreign_loop() noexcept {
     if ((wake_state_.load() & asleep) != 0) notify(notified);
 }
 

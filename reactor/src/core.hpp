@@ -59,6 +59,7 @@ public:
     bool cancel(OperationRecord& operation) noexcept;
     Completions& completions() noexcept { return *this; }
     std::error_code bind(Source& source) noexcept;
+    void end_reads(Slot& slot) noexcept;
     void set_asleep() noexcept;
 
     /// The end of the Poll: closed, and the kernel's queue given back.
@@ -92,6 +93,7 @@ private:
     void give_slot_back(Source& source) noexcept;
     void end_waiting(OperationRecord* operation) noexcept;
     void notify(std::uint32_t bits) noexcept;
+    void wake_foreign_loop() noexcept;
     void prepare(Events& events) noexcept;
     void report_completions() noexcept;
     void take_due_timers();

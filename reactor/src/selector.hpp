@@ -69,6 +69,9 @@ public:
     virtual bool start(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
     virtual bool cancel(OperationRecord& operation, Slot& slot) noexcept = 0;
+    /// From here on a read that would wait ends as at the end of the stream, also the one that waits now
+    /// (`Slot::reads_end`).
+    virtual void end_reads(Slot& slot) noexcept = 0;
     /// The source is about to be closed or released: the kernel forgets it. Operations are withdrawn from the slot;
     /// the core ends them.
     virtual void detach(Slot& slot) noexcept = 0;

@@ -28,8 +28,14 @@ NativeHandle Source::release() noexcept {
 
 void Source::close() noexcept {
     if (handle_ == invalid_handle) return;
+    SourceWatch* keeper =
+        slot_ != nullptr && slot_->watch != nullptr && slot_->watch->keeps_handle_ ? slot_->watch : nullptr;
     detach();
-    detail::close_handle(std::exchange(handle_, invalid_handle));
+    NativeHandle handle = std::exchange(handle_, invalid_handle);
+    if (keeper != nullptr)
+        keeper->kept_ = handle;
+    else
+        detail::close_handle(handle);
 }
 
 void Source::detach() noexcept {
@@ -46,6 +52,11 @@ SourceWatch::SourceWatch(const Source& source) noexcept {
 
 SourceWatch::~SourceWatch() {
     if (detail::Slot* watched = slot()) watched->watch = nullptr;
+    if (kept_ != invalid_handle) detail::close_handle(kept_);
+}
+
+void SourceWatch::end_reads() noexcept {
+    if (detail::Slot* watched = slot()) detail::Core::of(*watched).end_reads(*watched);
 }
 
 detail::Slot* SourceWatch::slot() const noexcept {

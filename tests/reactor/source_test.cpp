@@ -8,6 +8,7 @@
 
 #include <array>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace leat::test {
@@ -221,6 +222,109 @@ BOOST_AUTO_TEST_CASE(watch_of_a_closed_source_is_not_confused_by_the_next_owner_
         poll.submit(send);
         BOOST_TEST(watch.native_handle() == invalid_handle);
     }
+}
+
+BOOST_AUTO_TEST_CASE(reads_that_end_give_what_has_arrived_and_then_the_end) {
+    BOOST_TEST(!poll.bind(link.source));
+    SourceWatch watch(link.source);
+    write_text(link.peer.get(), "ab");
+
+    watch.end_reads();
+
+    BOOST_TEST(link.source.reads_end());
+    Operation arrived = Operation::receive(link.source, buffer);
+    BOOST_TEST(poll.submit(arrived));
+    BOOST_TEST(arrived.transferred() == 2u);
+    for (int i = 0; i < 3; ++i) {
+        Operation end = Operation::receive(link.source, buffer);
+        BOOST_TEST(poll.submit(end));
+        BOOST_TEST(!end.has_failed());
+        BOOST_TEST(end.transferred() == 0u);
+    }
+    Operation peek = Operation::peek(link.source, buffer);
+    BOOST_TEST(poll.submit(peek));
+    BOOST_TEST(peek.transferred() == 0u);
+    Operation whole = Operation::receive_all(link.source, buffer);
+    BOOST_TEST(poll.submit(whole));
+    BOOST_TEST((whole.error() == errc::unexpected_end));
+}
+
+BOOST_AUTO_TEST_CASE(connection_whose_reads_end_goes_on_as_before) {
+    BOOST_TEST(!poll.bind(link.source));
+    SourceWatch watch(link.source);
+
+    watch.end_reads();
+
+    Operation send = Operation::send(link.source, bytes_of("x"));
+    BOOST_TEST(poll.submit(send));
+    BOOST_TEST(read_text(link.peer.get()) == "x");
+    write_text(link.peer.get(), "late");
+    Operation late = Operation::receive(link.source, buffer);
+    BOOST_TEST(poll.submit(late));
+    BOOST_TEST(late.transferred() == 4u);
+}
+
+BOOST_AUTO_TEST_CASE(read_that_waits_ends_when_reads_do) {
+    using Make = Operation (*)(Source&, std::span<std::byte>);
+    for (Make make :
+         {Make([](Source& source, std::span<std::byte> into) { return Operation::receive(source, into); }),
+          Make([](Source& source, std::span<std::byte> into) { return Operation::peek(source, into); }),
+          Make([](Source& source, std::span<std::byte>) { return Operation::wait_readable(source); })}) {
+        Link stream = stream_link();
+        Operation waiting = make(stream.source, buffer);
+        BOOST_TEST(!poll.submit(waiting));
+        SourceWatch watch(stream.source);
+
+        watch.end_reads();
+        watch.end_reads();
+
+        BOOST_TEST(glance(poll).events.size() == 1u);
+        BOOST_TEST(waiting.is_ended());
+        BOOST_TEST(!waiting.has_failed());
+        BOOST_TEST(waiting.transferred() == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(source_that_serves_again_reads_again) {
+    BOOST_TEST(!poll.bind(link.source));
+    {
+        SourceWatch watch(link.source);
+        watch.end_reads();
+    }
+    Source again(link.source.release());
+
+    Operation read = Operation::receive(again, buffer);
+
+    BOOST_TEST(!again.reads_end());
+    BOOST_TEST(!poll.submit(read));
+}
+
+BOOST_AUTO_TEST_CASE(watch_keeps_the_handle_that_its_owner_closes) {
+    BOOST_TEST(!poll.bind(link.source));
+    SourceWatch watch(link.source);
+    watch.keep_handle();
+    BOOST_TEST(watch.take_handle() == invalid_handle);
+    const NativeHandle handle = link.source.native_handle();
+
+    link.source.close();
+
+    BOOST_TEST(!link.source.is_open());
+    const OwnedFd kept(watch.take_handle());
+    BOOST_TEST(kept.get() == handle);
+    BOOST_TEST(watch.take_handle() == invalid_handle);
+    write_text(kept.get(), "still open");
+    BOOST_TEST(read_text(link.peer.get()) == "still open");
+}
+
+BOOST_AUTO_TEST_CASE(kept_handle_that_nobody_takes_is_closed_with_the_watch) {
+    BOOST_TEST(!poll.bind(link.source));
+    {
+        SourceWatch watch(link.source);
+        watch.keep_handle();
+        link.source.close();
+    }
+
+    BOOST_TEST(read_text(link.peer.get()).empty());
 }
 
 BOOST_AUTO_TEST_CASE(default_watch_sees_nothing) {

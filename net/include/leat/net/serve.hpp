@@ -71,10 +71,10 @@ public:
     ServeControl(const ServeControl&) = delete;
     ServeControl& operator=(const ServeControl&) = delete;
 
-    /// Stops accepting and lets handlers finish what was received: each connection's reading half is shut down, so that
-    /// after the bytes that have arrived it reads the end. At `drain_timeout` what remains is cancelled. Before `serve`
-    /// has begun, it ends at once. A peer that goes on sending meanwhile may be reset before it has read all that was
-    /// answered, as when a server closes a connection with unread input.
+    /// Stops accepting and lets handlers finish what was received: after the bytes that have arrived, each connection
+    /// reads the end. One that its handler closes before the peer's system has acknowledged everything is held until it
+    /// has, or until the peer closes. At `drain_timeout` what remains is cancelled. Before `serve` has begun, it ends at
+    /// once.
     void drain() noexcept;
 
     /// Stops accepting and cancels all handlers.

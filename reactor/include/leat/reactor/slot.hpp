@@ -58,7 +58,8 @@ struct alignas(64) Slot {
     // Interest mode: the set as `wanted_*`, and oneshot.
     std::uint8_t interest = 0;
     bool is_oneshot = false;
-    // Operation mode.
+    // Operation mode: a read that finds nothing ends as at the end of the stream.
+    bool reads_end = false;
     OperationRecord* reader = nullptr;
     OperationRecord* writer = nullptr;
     // Told of the end.

@@ -2,16 +2,16 @@
 #pragma once
 
 #include <leat/reactor/native_handle.hpp>
+#include <leat/reactor/slot.hpp>
 
 #include <cstdint>
+#include <utility>
 
 namespace leat {
 
 namespace detail {
 class Core;
-class OperationRecord;
 struct OperationAccess;
-struct Slot;
 }  // namespace detail
 
 /// An open handle that can be registered with a Poll; it owns the handle and closes it.
@@ -46,6 +46,9 @@ public:
     /// `leat::errc::closed`. Closing twice is harmless.
     void close() noexcept;
 
+    /// Whether `SourceWatch::end_reads` has been asked for.
+    bool reads_end() const noexcept { return slot_ != nullptr && slot_->reads_end; }
+
 private:
     friend class detail::Core;
     friend class detail::OperationRecord;
@@ -77,15 +80,27 @@ public:
     /// Bytes that operations have moved, both directions together; what it was at the end, once closed.
     std::uint64_t moved() const noexcept;
 
+    /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
+    /// all that come. The connection itself does not change, and goes on taking what the peer sends.
+    void end_reads() noexcept;
+
+    /// When its owner closes the source, the handle stays open and is the watch's.
+    void keep_handle() noexcept { keeps_handle_ = true; }
+    /// The handle that was kept; the caller's then. `invalid_handle` if there is none.
+    [[nodiscard]] NativeHandle take_handle() noexcept { return std::exchange(kept_, invalid_handle); }
+
 private:
     friend class detail::Core;
+    friend class Source;
 
     detail::Slot* slot() const noexcept;
     void source_closed(std::uint64_t moved) noexcept { state_ = moved << 1 | 1; }
 
     // Even: the address of the source's slot. Odd: it was closed, and this is twice the bytes that it had moved. In one
-    // word, since a server has one for each connection.
+    // word, since a server has a watch for each connection.
     std::uint64_t state_ = 1;
+    NativeHandle kept_ = invalid_handle;
+    bool keeps_handle_ = false;
 };
 
 }  // namespace leat

@@ -17,10 +17,10 @@ class FramePool {
 public:
     /// Blocks are a header less than multiples of this, as the C library's allocator puts one before each; nothing
     /// over-aligned is kept here.
-    static constexpr std::size_t granularity = 32;
+    static constexpr std::size_t granularity = 16;
     static constexpr std::size_t header = sizeof(void*);
     /// Larger blocks go to the allocator.
-    static constexpr std::size_t largest = 16384;
+    static constexpr std::size_t largest = 8192;
     /// What the lists of one size may hold at most: frames that come and go in a burst, not a hoard.
     static constexpr std::size_t bytes_kept_a_size = 512 * 1024;
 

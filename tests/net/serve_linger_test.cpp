@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSL-1.0
+// What becomes of a connection that its handler closes in a drain, before the peer has had all of it.
+#include "support/loopback_pair.hpp"
+#include "support/posix.hpp"
+
+#include <leat/net/serve.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task_group.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <system_error>
+
+using namespace std::chrono_literals;
+
+namespace leat::test::net {
+namespace {
+
+// More than the system takes for a client that does not read, less than it keeps for a server that is to send it.
+constexpr std::size_t answer_size = 200'000;
+
+/// Fixture: a handler that leaves a long answer in the system's queue, and a client that does not read it.
+struct SlowReader {
+    SlowReader() { options.drain_timeout = 1h; }
+
+    Task<> answer(TcpStream peer) {
+        // Room for all of it, so that the handler is done with it long before the peer.
+        peer.set_send_buffer_size(4 * int{answer_size});
+        if (linger) peer.set_linger(linger);
+        std::string text(answer_size, 'a');
+        co_await peer.write_all(std::as_bytes(std::span(text)));
+        has_answered = true;
+        std::array<std::byte, 64> request;
+        for (;;) {
+            std::size_t received = co_await peer.read(request);
+            if (received == 0) co_return;
+        }
+    }
+
+    /// Serves while `client(stream)` runs, a stream that has an answer waiting, in a server that drains.
+    template <class Client>
+    ServeReport drain_during(Client client) {
+        auto connect_and_drain = [&]() -> Task<> {
+            TcpStream stream = co_await TcpStream::connect(listener.local_address());
+            while (!has_answered)
+                co_await yield();
+            control.drain();
+            co_await client(stream);
+        };
+        auto handler = [this](TcpStream peer) { return answer(std::move(peer)); };
+        auto body = [&](TaskGroup& group) -> Task<ServeReport> {
+            group.spawn(std::ref(connect_and_drain));
+            ServeReport report = co_await leat::serve(listener, handler, options, control);
+            has_ended = true;
+            co_return report;
+        };
+        auto all = [&]() -> Task<ServeReport> {
+            ServeReport report = co_await task_group(body);
+            co_return report;
+        };
+        return executor.run_until(all());
+    }
+
+    /// Until the server has no handler any more.
+    Task<> wait_for_the_handlers_end() {
+        while (control.connections() != 0)
+            co_await yield();
+    }
+
+    Executor executor;
+    TcpListener listener = TcpListener::bind(Address::loopback(0));
+    ServeOptions options;
+    ServeControl control;
+    std::optional<std::chrono::seconds> linger;
+    bool has_answered = false;
+    bool has_ended = false;
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_SUITE(serve_linger, SlowReader)
+
+BOOST_AUTO_TEST_CASE(peer_that_goes_on_sending_still_gets_all_that_was_answered) {
+    ServeReport report = drain_during([&](TcpStream& stream) -> Task<> {
+        co_await wait_for_the_handlers_end();
+        co_await stream.write_all(bytes_of("more"));
+        std::array<std::byte, 64> first;
+        co_await stream.read_exactly(first);
+        co_await stream.write_all(bytes_of("and more"));
+        std::string rest = co_await read_to_end(stream);
+
+        BOOST_TEST(first.size() + rest.size() == answer_size);
+        co_await stream.write_all(bytes_of("to the end"));
+    });
+
+    BOOST_TEST(report.finished == 1u);
+    BOOST_TEST(report.cancelled == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(drain_waits_for_a_reader_that_is_slow) {
+    bool was_running = false;
+
+    drain_during([&](TcpStream& stream) -> Task<> {
+        co_await wait_for_the_handlers_end();
+        for (int i = 0; i < 100; ++i)
+            co_await yield();
+        was_running = control.is_draining() && !has_ended;
+        std::string rest = co_await read_to_end(stream);
+        BOOST_TEST(rest.size() == answer_size);
+    });
+
+    BOOST_TEST(was_running);
+}
+
+BOOST_AUTO_TEST_CASE(deadline_of_the_drain_ends_the_wait_for_a_reader_that_never_comes) {
+    options.drain_timeout = 10ms;
+    std::optional<TcpStream> client;
+
+    ServeReport report = drain_during([&](TcpStream& stream) -> Task<> {
+        client = std::move(stream);
+        co_return;
+    });
+
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(stop_ends_it_too) {
+    std::optional<TcpStream> client;
+
+    ServeReport report = drain_during([&](TcpStream& stream) -> Task<> {
+        client = std::move(stream);
+        co_await wait_for_the_handlers_end();
+        control.stop();
+    });
+
+    BOOST_TEST(report.finished == 1u);
+    BOOST_TEST(report.cancelled == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(linger_of_zero_is_a_reset_at_once) {
+    linger = 0s;
+
+    drain_during([&](TcpStream& stream) -> Task<> {
+        co_await wait_for_the_handlers_end();
+        Result<std::string> rest = co_await as_result(read_to_end(stream));
+        BOOST_TEST((!rest && rest.error() == std::errc::connection_reset));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(readiness_and_trying_find_the_end_of_a_drained_connection) {
+    auto try_to_the_end = [](TcpStream peer) -> Task<> {
+        std::array<std::byte, 64> request;
+        for (;;) {
+            co_await peer.readable();
+            std::optional<std::size_t> received = peer.try_read(request);
+            if (received && *received == 0) co_return;
+        }
+    };
+    auto client = [&]() -> Task<> {
+        TcpStream stream = co_await TcpStream::connect(listener.local_address());
+        co_await stream.write_all(bytes_of("abc"));
+        while (control.report().accepted == 0)
+            co_await yield();
+        control.drain();
+        std::string rest = co_await read_to_end(stream);
+        BOOST_TEST(rest == "");
+    };
+    auto body = [&](TaskGroup& group) -> Task<ServeReport> {
+        group.spawn(std::ref(client));
+        ServeReport report = co_await leat::serve(listener, try_to_the_end, options, control);
+        co_return report;
+    };
+    auto all = [&]() -> Task<ServeReport> {
+        ServeReport report = co_await task_group(body);
+        co_return report;
+    };
+
+    ServeReport report = executor.run_until(all());
+
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test::net
