@@ -21,7 +21,8 @@ leat_backend(
         close_posix.cpp
         epoll.cpp
         fork_guard_linux.cpp
-        readiness_posix.cpp)
+        readiness_posix.cpp
+        readiness_selector.cpp)
 
 if(NOT LEAT_BACKENDS)
     message(FATAL_ERROR "leat has no backend for ${CMAKE_SYSTEM_NAME} yet")

@@ -2,13 +2,10 @@
 //
 // The Linux backend on epoll(7).
 //
-// Each source is registered once, edge-triggered, for both directions, when somebody first has to wait on it: after
-// that a message costs its recv, its send and a share of a wait. Edge-triggered means that an edge, once taken, does not
-// come again; so what it announced is kept as bits on the slot, cleared only by a call that found the direction empty.
-// The kernel gives back the slot's index and generation, so an event of the past is told from one of today.
+// Each source has one entry in the kernel's set. The kernel gives back the slot's index and generation, so an event of
+// the past is told from one of today.
 
-#include "backend/readiness.hpp"
-#include "src/selector.hpp"
+#include "backend/readiness_selector.hpp"
 
 #include <algorithm>
 #include <array>
@@ -80,15 +77,13 @@ std::uint32_t readiness_of(std::uint32_t events) noexcept {
     return flags;
 }
 
-class EpollSelector final : public Selector {
+class EpollSelector final : public ReadinessSelector {
 public:
     explicit EpollSelector(const SelectorContext& context)
-        : slots_(context.slots),
-          completions_(context.completions),
+        : ReadinessSelector(context),
           epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
           // Never read and so never zero: every write is an edge, and re-arming alone is one too.
           wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
-        completions_.send = send_on_idle;
         epoll_event event{};
         event.events = EPOLLIN | EPOLLET;
         event.data.u64 = wake_mark;
@@ -113,35 +108,6 @@ public:
     void remove(Slot& slot) noexcept override {
         forget(slot);
         interests_.fetch_sub(1, std::memory_order_relaxed);
-    }
-
-    bool start(OperationRecord& operation, Slot& slot) noexcept override {
-        bool is_write = OperationAccess::is_write(operation);
-        if (slot.waiting(is_write) != nullptr) {
-            OperationAccess::end(operation, errc::busy);
-            return true;
-        }
-        Attempt outcome = Attempt::partial;
-        if (slot.has(is_write ? Slot::writable : Slot::readable) || must_try(operation))
-            outcome = attempt(operation, slot);
-        if (outcome != Attempt::ended) return park(operation, slot, outcome);
-        OperationAccess::state(operation) = OperationAccess::State::ended;
-        return true;
-    }
-
-    bool cancel(OperationRecord& operation, Slot& slot) noexcept override {
-        bool is_write = OperationAccess::is_write(operation);
-        if (slot.waiting(is_write) == &operation) slot.unpark(is_write);
-        return true;
-    }
-
-    void end_reads(Slot& slot) noexcept override {
-        slot.set(Slot::readable | Slot::read_closed);
-        try_again(slot, false);
-    }
-
-    void detach(Slot& slot) noexcept override {
-        if (slot.has(Slot::registered)) forget(slot);
     }
 
     void wait(Harvest& harvest, std::optional<Duration> timeout) override {
@@ -170,27 +136,22 @@ public:
     NativeHandle native_handle() const noexcept override { return epoll_.get(); }
 
 private:
-    static std::uint32_t operation_mask(const OperationRecord& operation) noexcept {
+    static std::uint32_t operation_mask(bool is_listener) noexcept {
         // A listener is never written to.
-        if (operation.kind() == OperationRecord::Kind::accept) return EPOLLIN | EPOLLET;
+        if (is_listener) return EPOLLIN | EPOLLET;
         return EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     }
 
-    // A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once.
-    static bool must_try(OperationRecord& operation) noexcept {
-        using Kind = OperationRecord::Kind;
-        switch (operation.kind()) {
-        case Kind::accept:
-            return false;
-        case Kind::connect:
-            return true;
-        case Kind::receive_vector:
-        case Kind::send_vector:
-        case Kind::send_vector_all:
-            return holds_nothing(operation);
-        default:
-            return OperationAccess::size(operation) == 0;
-        }
+    std::error_code watch(Slot& slot, bool is_listener) noexcept override {
+        return control(EPOLL_CTL_ADD, slot, operation_mask(is_listener), 0);
+    }
+    std::error_code watch_anew(Slot& slot, bool is_listener) noexcept override {
+        return control(EPOLL_CTL_MOD, slot, operation_mask(is_listener), 0);
+    }
+    void forget(Slot& slot) noexcept override {
+        epoll_event ignored{};
+        // ENOENT and EBADF: it is gone already, which is what we want.
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.handle, &ignored);
     }
 
     // Apart from the wait, so that the loop has all registers to itself.
@@ -233,50 +194,6 @@ private:
         }
     }
 
-    /// A spurious edge ends here: nobody is resumed for nothing.
-    void try_again(Slot& slot, bool is_write) noexcept {
-        OperationRecord* operation = slot.waiting(is_write);
-        if (operation == nullptr) return;
-        Attempt outcome = attempt(*operation, slot);
-        if (outcome == Attempt::partial) return;
-        if (outcome == Attempt::refused && recheck(*operation, slot)) return;
-        slot.unpark(is_write);
-        completions_.push(*operation);
-    }
-
-    /// After a call that left something to wait for. True: that failed, and the operation has ended.
-    bool park(OperationRecord& operation, Slot& slot, Attempt outcome) noexcept {
-        bool is_registered = slot.has(Slot::registered);
-        if (!is_registered || outcome == Attempt::refused) {
-            if (!(is_registered ? recheck(operation, slot) : enter(operation, slot))) return true;
-        }
-        slot.park(OperationAccess::is_write(operation), operation);
-        if (operation.kind() == OperationRecord::Kind::receive) slot.set(Slot::plain_reader);
-        completions_.park(operation);
-        return false;
-    }
-
-    /// Tells the kernel of a source, when somebody has to wait on it for the first time. It reports at once what is ready
-    /// already, so nothing can fall between the call and this. False: the kernel refused, and the operation has ended.
-    [[gnu::noinline, gnu::cold]] bool enter(OperationRecord& operation, Slot& slot) noexcept {
-        if (std::error_code error = control(EPOLL_CTL_ADD, slot, operation_mask(operation), 0)) {
-            OperationAccess::end_with(operation, error.value());
-            return false;
-        }
-        slot.set(Slot::registered);
-        return true;
-    }
-
-    /// After a call on a registered source that would block: if the source says that it is ready, the edge that told so
-    /// is gone, and so it is asked for again. False: the kernel refused, and the operation has ended with that.
-    [[gnu::noinline, gnu::cold]] bool recheck(OperationRecord& operation, Slot& slot) noexcept {
-        if (!is_ready_now(operation, slot)) return true;
-        std::error_code error = control(EPOLL_CTL_MOD, slot, operation_mask(operation), 0);
-        if (!error) return true;
-        OperationAccess::end_with(operation, error.value());
-        return false;
-    }
-
     std::error_code control(int action, Slot& slot, std::uint32_t mask, std::uint32_t mode) noexcept {
         epoll_event event{};
         event.events = mask;
@@ -291,12 +208,6 @@ private:
             return last_error();
         if (::epoll_ctl(epoll_.get(), action, slot.handle, &event) == 0) return {};
         return last_error();
-    }
-
-    void forget(Slot& slot) noexcept {
-        epoll_event ignored{};
-        // ENOENT and EBADF: it is gone already, which is what we want.
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, slot.handle, &ignored);
     }
 
     [[gnu::noinline]] void report_readiness(Harvest& harvest, int count) noexcept {
@@ -329,8 +240,6 @@ private:
         return ::epoll_wait(epoll_.get(), events_.data(), wanted, limit);
     }
 
-    SlotTable& slots_;
-    Completions& completions_;
     Descriptor epoll_;
     Descriptor wake_;
     // Slots in interest mode; an executor has none, and then no event is looked at twice.

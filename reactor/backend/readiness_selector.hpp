@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include "backend/readiness.hpp"
+#include "src/selector.hpp"
+
+#include <cstdint>
+#include <system_error>
+
+namespace leat::detail {
+
+/// The half of a selector that all backends share which learn of readiness (epoll, kqueue): carries operations out, and
+/// parks those that would wait.
+///
+/// A source is registered once, edge-triggered, for both directions, when somebody first has to wait on it: after that a
+/// message costs its recv, its send and a share of a wait. Edge-triggered means that an edge, once taken, does not come
+/// again; so what it announced is kept as bits on the slot, cleared only by a call that found the direction empty.
+class ReadinessSelector : public Selector {
+public:
+    bool start(OperationRecord& operation, Slot& slot) noexcept final;
+    bool cancel(OperationRecord& operation, Slot& slot) noexcept final;
+    void end_reads(Slot& slot) noexcept final;
+    void detach(Slot& slot) noexcept final;
+
+protected:
+    explicit ReadinessSelector(const SelectorContext& context) noexcept;
+
+    // ---- The kernel's side, of sources in operation mode. ----
+
+    /// Tells the kernel of a source, one that is only read from or both directions. It reports what is ready already.
+    virtual std::error_code watch(Slot& slot, bool is_listener) noexcept = 0;
+    /// Of a source that it knows: lets it report once more what is ready.
+    virtual std::error_code watch_anew(Slot& slot, bool is_listener) noexcept = 0;
+    /// Ends that.
+    virtual void forget(Slot& slot) noexcept = 0;
+
+    // ---- For the loop over events. ----
+
+    /// Lets who waits in a direction try again, after its bits were set. A spurious edge ends here: nobody is resumed for
+    /// nothing.
+    void try_again(Slot& slot, bool is_write) noexcept;
+
+    SlotTable& slots_;
+    Completions& completions_;
+
+private:
+    bool park(OperationRecord& operation, Slot& slot, Attempt outcome) noexcept;
+    bool enter(OperationRecord& operation, Slot& slot) noexcept;
+    bool recheck(OperationRecord& operation, Slot& slot) noexcept;
+};
+
+}  // namespace leat::detail
