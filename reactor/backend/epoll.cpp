@@ -2,9 +2,9 @@
 //
 // The Linux backend on epoll(7).
 //
-// Each source has one entry in the kernel's set. The kernel gives back the slot's index and generation, so an event of
-// the past is told from one of today.
+// Each source has one entry in the kernel's set.
 
+#include "backend/descriptor_posix.hpp"
 #include "backend/readiness_selector.hpp"
 
 #include <algorithm>
@@ -22,36 +22,6 @@
 namespace leat::detail {
 
 namespace {
-
-class Descriptor {
-public:
-    explicit Descriptor(int fd) noexcept : fd_(fd) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const noexcept { return fd_; }
-
-private:
-    int fd_;
-};
-
-int checked(int fd, const char* what) {
-    if (fd < 0) throw std::system_error(errno, std::system_category(), what);
-    return fd;
-}
-
-std::error_code last_error() noexcept { return std::error_code(errno, std::system_category()); }
-
-// What the kernel gives back: the slot's index and generation; a bit that no index has tells interest mode, so that a
-// slot need not be looked at to know whose lock it is under.
-constexpr std::uint32_t interest_bit = SlotTable::free_bit;
-constexpr std::uint64_t wake_mark = ~std::uint64_t{0};
-
-std::uint64_t mark_of(const Slot& slot, std::uint32_t mode) noexcept {
-    return std::uint64_t{slot.generation.load(std::memory_order_relaxed)} << 32 | slot.index | mode;
-}
 
 std::uint32_t interest_mask(const Slot& slot) noexcept {
     std::uint32_t mask = EPOLLET;
@@ -81,9 +51,9 @@ class EpollSelector final : public ReadinessSelector {
 public:
     explicit EpollSelector(const SelectorContext& context)
         : ReadinessSelector(context),
-          epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1")),
+          epoll_(::epoll_create1(EPOLL_CLOEXEC), "leat: epoll_create1"),
           // Never read and so never zero: every write is an edge, and re-arming alone is one too.
-          wake_(checked(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd")) {
+          wake_(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd") {
         epoll_event event{};
         event.events = EPOLLIN | EPOLLET;
         event.data.u64 = wake_mark;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "backend/message_calls.hpp"
 #include "src/slot.hpp"
 
 #include <cstddef>
@@ -36,14 +37,15 @@ bool holds_nothing(OperationRecord& operation) noexcept;
 
 // ---- What every message needs. ----
 
-/// Of a `receive_message` that brought no byte, `result` being the call's.
+/// Of a `receive_message` that brought no byte: zero, or a negated error number.
 bool received_none(Slot& slot, ssize_t result) noexcept;
 
 /// Of a plain receive that waits for a message and was told that one has come. True: it has ended. False: nothing has
 /// happened, and it is to be tried as any other operation. It stands here to be compiled into a backend's loop.
 [[gnu::always_inline]] inline bool receive_message(Slot& slot) noexcept {
     const OperationRecord& waiting = *slot.reader;
-    ssize_t received = ::recv(slot.handle, OperationAccess::data(waiting), OperationAccess::size(waiting), 0);
+    ssize_t received =
+        receive_now(slot.handle, OperationAccess::data(waiting), OperationAccess::size(waiting));
     if (received <= 0) [[unlikely]]
         return received_none(slot, received);
     // Read anew: cheaper than to keep it across the call.

@@ -206,6 +206,10 @@ Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
     }
 }
 
+bool is_for_later(ssize_t error) noexcept {
+    return error == EINTR || error == EAGAIN || error == EWOULDBLOCK;
+}
+
 /// What `send_on_idle` did was not the whole: notes what it was, so that submitting goes on from there.
 [[gnu::noinline, gnu::cold]] OperationRecord* sent_otherwise(OperationRecord& operation,
                                                              ssize_t sent) noexcept {
@@ -214,8 +218,8 @@ Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
     Access::value(operation) = 0;
     if (sent < 0) {
         // To be tried again, by the way that knows what to do next.
-        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return &operation;
-        Access::error(operation) = errno;
+        if (is_for_later(-sent)) return &operation;
+        Access::error(operation) = static_cast<int>(-sent);
         return nullptr;
     }
     std::size_t bytes = static_cast<std::size_t>(sent);
@@ -398,8 +402,8 @@ bool holds_nothing(OperationRecord& operation) noexcept {
 
 bool received_none(Slot& slot, ssize_t result) noexcept {
     if (result < 0) {
-        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return false;
-        Access::error(*slot.reader) = errno;
+        if (is_for_later(-result)) return false;
+        Access::error(*slot.reader) = static_cast<int>(-result);
     }
     // If this is the end, the edge that tells so is still to come, and no read parks for ever.
     slot.bits = Slot::idle;
@@ -411,8 +415,8 @@ OperationRecord* send_on_idle(OperationRecord& operation, Slot& slot) noexcept {
     std::size_t size = Access::size(operation);
     Access::value(operation) = size;
     slot.moved += size;
-    ssize_t sent = ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL);
-    if (sent == static_cast<ssize_t>(Access::size(operation))) [[likely]]
+    ssize_t sent = send_now(slot.handle, Access::data(operation), size);
+    if (sent == static_cast<ssize_t>(size)) [[likely]]
         return nullptr;
     return sent_otherwise(operation, sent);
 }

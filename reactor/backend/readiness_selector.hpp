@@ -9,6 +9,23 @@
 
 namespace leat::detail {
 
+// What the kernel gives back with an event is a mark: the slot's index and generation, so that an event of the past is told
+// from one of today. A bit that no index has tells interest mode, so that a slot need not be looked at to know whose
+// lock it is under.
+inline constexpr std::uint32_t interest_bit = SlotTable::free_bit;
+inline constexpr std::uint64_t wake_mark = ~std::uint64_t{0};
+
+inline std::uint64_t mark_of(std::uint32_t generation, std::uint32_t index) noexcept {
+    return std::uint64_t{generation} << 32 | index;
+}
+inline std::uint64_t mark_of(const Slot& slot, std::uint32_t mode) noexcept {
+    return mark_of(slot.generation.load(std::memory_order_relaxed), slot.index | mode);
+}
+inline std::uint32_t index_of(std::uint64_t mark) noexcept { return static_cast<std::uint32_t>(mark); }
+inline std::uint32_t generation_of(std::uint64_t mark) noexcept {
+    return static_cast<std::uint32_t>(mark >> 32);
+}
+
 /// The half of a selector that all backends share which learn of readiness (epoll, kqueue): carries operations out, and
 /// parks those that would wait.
 ///
