@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 
@@ -66,7 +67,10 @@ private:
     static constexpr std::size_t list_of(std::size_t size) noexcept {
         return (size + header + granularity - 1) / granularity;
     }
-    static constexpr std::size_t block_size(std::size_t list) noexcept { return list * granularity - header; }
+    // The smallest list's blocks would not hold what a free block says of itself.
+    static constexpr std::size_t block_size(std::size_t list) noexcept {
+        return std::max(list * granularity - header, sizeof(Block));
+    }
     static constexpr std::size_t list_count = largest / granularity + 1;
 
     static void* allocate_slowly(std::size_t size);
