@@ -141,14 +141,15 @@ private:
                 }
             }
             batch.interrupt(completions_);
-            advance(slot, event->events);
+            advance(slot, *event);
             batch.resume(completions_);
         }
         batch.interrupt(completions_);
     }
 
     /// One event of a slot in operation mode: keeps what it says, and lets who waits try again.
-    [[gnu::noinline]] void advance(Slot& slot, std::uint32_t events) noexcept {
+    [[gnu::noinline]] void advance(Slot& slot, const epoll_event& event) noexcept {
+        const std::uint32_t events = event.events;
         // A read stops at the mark of urgent data: however short it was, from then on it does not prove that nothing is
         // left, as at an end.
         constexpr std::uint32_t any_end = EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI;

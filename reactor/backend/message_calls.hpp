@@ -31,17 +31,17 @@ namespace leat::detail {
 
 #if defined(LEAT_CALLS_DIRECTLY)
 
-/// recvfrom(2) and sendto(2) without an address: what the call gives, or a negated error number.
+/// recvfrom(2) and sendto(2) without an address, whose size then nobody looks at: what the call gives, or a negated error
+/// number.
 [[gnu::always_inline]] inline ssize_t call_socket(long number, int socket, const void* data, std::size_t size,
                                                   int flags) noexcept {
 #if defined(__x86_64__)
     long result = number;
     register long flags_register asm("r10") = flags;
     register long no_address asm("r8") = 0;
-    register long no_size asm("r9") = 0;
     asm volatile("syscall"
                  : "+a"(result)
-                 : "D"(socket), "S"(data), "d"(size), "r"(flags_register), "r"(no_address), "r"(no_size)
+                 : "D"(socket), "S"(data), "d"(size), "r"(flags_register), "r"(no_address)
                  : "rcx", "r11", "memory");
     return result;
 #else
@@ -51,11 +51,10 @@ namespace leat::detail {
     register std::size_t size_register asm("x2") = size;
     register long flags_register asm("x3") = flags;
     register long no_address asm("x4") = 0;
-    register long no_size asm("x5") = 0;
     asm volatile("svc 0"
                  : "+r"(result)
                  : "r"(number_register), "r"(data_register), "r"(size_register), "r"(flags_register),
-                   "r"(no_address), "r"(no_size)
+                   "r"(no_address)
                  : "memory", "cc");
     return result;
 #endif

@@ -61,6 +61,6 @@ bool received_none(Slot& slot, ssize_t result) noexcept;
 }
 
 /// For `Completions::send`.
-OperationRecord* send_on_idle(OperationRecord& operation, Slot& slot) noexcept;
+std::ptrdiff_t send_on_idle(Slot& idle, const void* data, std::size_t size) noexcept;
 
 }  // namespace leat::detail

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstddef>
 #include <ctime>
 
 #include <poll.h>
@@ -210,28 +211,6 @@ bool is_for_later(ssize_t error) noexcept {
     return error == EINTR || error == EAGAIN || error == EWOULDBLOCK;
 }
 
-/// What `send_on_idle` did was not the whole: notes what it was, so that submitting goes on from there.
-[[gnu::noinline, gnu::cold]] OperationRecord* sent_otherwise(OperationRecord& operation,
-                                                             ssize_t sent) noexcept {
-    Slot& slot = *Access::source_slot(operation);
-    slot.moved -= Access::size(operation);
-    Access::value(operation) = 0;
-    if (sent < 0) {
-        // To be tried again, by the way that knows what to do next.
-        if (is_for_later(-sent)) return &operation;
-        Access::error(operation) = static_cast<int>(-sent);
-        return nullptr;
-    }
-    std::size_t bytes = static_cast<std::size_t>(sent);
-    std::size_t size = Access::size(operation);
-    Access::value(operation) = bytes;
-    note_moved(slot, bytes, size, Slot::writable, Slot::write_closed);
-    if (operation.kind() == OperationRecord::Kind::send) return nullptr;
-    Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
-    Access::size(operation) = size - bytes;
-    return &operation;
-}
-
 // A handle of unknown kind (a terminal, an eventfd) may give less than was asked for and still hold more: only EAGAIN
 // says that it is empty. Hence "asked" is zero in these two.
 Attempt read_file(OperationRecord& operation, Slot& slot) noexcept {
@@ -387,6 +366,27 @@ void end_read(OperationRecord& operation, Slot& slot) noexcept {
 
 }  // namespace
 
+bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
+    Slot& slot = *source_->slot_;
+    slot.moved -= size_;
+    if (sent < 0) {
+        // To be tried again, by the way that knows what to do next.
+        if (is_for_later(-sent)) return false;
+        end_with_system_error(static_cast<int>(-sent));
+        return true;
+    }
+    std::size_t bytes = static_cast<std::size_t>(sent);
+    value_ = bytes;
+    note_moved(slot, bytes, size_, Slot::writable, Slot::write_closed);
+    if (kind_ == Kind::send) {
+        state_ = State::ended;
+        return true;
+    }
+    data_ = static_cast<std::byte*>(data_) + bytes;
+    size_ -= bytes;
+    return false;
+}
+
 Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
     Attempt outcome = attempt_once(operation, slot);
     if (outcome == Attempt::ended || !slot.reads_end || Access::is_write(operation)) return outcome;
@@ -410,15 +410,10 @@ bool received_none(Slot& slot, ssize_t result) noexcept {
     return true;
 }
 
-OperationRecord* send_on_idle(OperationRecord& operation, Slot& slot) noexcept {
-    // Noted beforehand, so that after the call nothing is left to do but to look at its result.
-    std::size_t size = Access::size(operation);
-    Access::value(operation) = size;
-    slot.moved += size;
-    ssize_t sent = send_now(slot.handle, Access::data(operation), size);
-    if (sent == static_cast<ssize_t>(size)) [[likely]]
-        return nullptr;
-    return sent_otherwise(operation, sent);
+std::ptrdiff_t send_on_idle(Slot& idle, const void* data, std::size_t size) noexcept {
+    // Counted beforehand, so that nothing is left to do after the call.
+    idle.moved += size;
+    return send_now(idle.handle, data, size) - static_cast<std::ptrdiff_t>(size);
 }
 
 bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept {

@@ -37,7 +37,7 @@ std::error_code Core::add(Source& source, Token token, Interest interest, Mode m
     if (guard_.is_forked_child()) return make_error_code(errc::forked);
     std::lock_guard lock(mutex_);
     if (is_closed()) return make_error_code(errc::closed);
-    if (source.slot_ != nullptr) return make_error_code(errc::already_registered);
+    if (source.has_slot()) return make_error_code(errc::already_registered);
 
     Slot* slot = take_slot(source, Slot::Use::interest);
     if (slot == nullptr) return make_error_code(std::errc::not_enough_memory);
@@ -55,8 +55,7 @@ std::error_code Core::modify(Source& source, Token token, Interest interest, Mod
     std::lock_guard lock(mutex_);
     if (is_closed()) return make_error_code(errc::closed);
     Slot* slot = source.slot_;
-    if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::interest)
-        return make_error_code(errc::not_registered);
+    if (slot->queue != this || slot->use != Slot::Use::interest) return make_error_code(errc::not_registered);
 
     Slot before;
     before.token = slot->token;
@@ -83,7 +82,7 @@ std::error_code Core::remove(Source& source) noexcept {
         std::lock_guard lock(mutex_);
         if (is_closed()) return make_error_code(errc::closed);
         Slot* slot = source.slot_;
-        if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::interest)
+        if (slot->queue != this || slot->use != Slot::Use::interest)
             return make_error_code(errc::not_registered);
         selector_->remove(*slot);
         give_slot_back(source);
@@ -104,7 +103,7 @@ Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
 
 /// Locked; the caller has a reference of its own.
 void Core::give_slot_back(Source& source) noexcept {
-    Slot* slot = std::exchange(source.slot_, nullptr);
+    Slot* slot = std::exchange(source.slot_, &no_slot);
     slot->generation.fetch_add(1, std::memory_order_release);
     slots_.free(*slot);
     release();
@@ -314,7 +313,7 @@ void Core::ready(std::uint32_t index, std::uint32_t generation, std::uint32_t fl
 
 bool Core::submit(OperationRecord& operation) noexcept {
     Slot* slot = OperationAccess::source(operation)->slot_;
-    if (slot == nullptr || slot->queue != this || slot->use != Slot::Use::operations) [[unlikely]]
+    if (slot->queue != this || slot->use != Slot::Use::operations) [[unlikely]]
         return bind_and_submit(operation);
     OperationAccess::set_slot(operation, *slot);
     return selector_->start(operation, *slot);
@@ -343,7 +342,7 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
         error = make_error_code(errc::closed);
         return false;
     }
-    if (source.slot_ != nullptr) {
+    if (source.has_slot()) {
         error = make_error_code(errc::already_registered);
         return false;
     }
@@ -359,8 +358,7 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
 
 std::error_code Core::bind(Source& source) noexcept {
     if (errc refusal = own_thread(); refusal != errc{}) return make_error_code(refusal);
-    if (source.slot_ != nullptr && source.slot_->queue == this && source.slot_->use == Slot::Use::operations)
-        return {};
+    if (source.slot_->queue == this && source.slot_->use == Slot::Use::operations) return {};
     std::error_code error;
     bind_slot(source, error);
     return error;

@@ -83,7 +83,6 @@ struct OperationAccess {
 
     static Slot& slot(const OperationRecord& operation) noexcept { return *operation.slot_; }
     static Source* source(const OperationRecord& operation) noexcept { return operation.source_; }
-    static Slot* source_slot(const OperationRecord& operation) noexcept { return operation.source_->slot_; }
     static void set_slot(OperationRecord& operation, Slot& slot) noexcept { operation.slot_ = &slot; }
     static void* data(const OperationRecord& operation) noexcept { return operation.data_; }
     static void*& data(OperationRecord& operation) noexcept { return operation.data_; }

@@ -9,13 +9,14 @@
 namespace leat {
 
 Source::Source(Source&& other) noexcept
-    : handle_(std::exchange(other.handle_, invalid_handle)), slot_(std::exchange(other.slot_, nullptr)) {}
+    : handle_(std::exchange(other.handle_, invalid_handle)),
+      slot_(std::exchange(other.slot_, &detail::no_slot)) {}
 
 Source& Source::operator=(Source&& other) noexcept {
     if (this == &other) return *this;
     close();
     handle_ = std::exchange(other.handle_, invalid_handle);
-    slot_ = std::exchange(other.slot_, nullptr);
+    slot_ = std::exchange(other.slot_, &detail::no_slot);
     return *this;
 }
 
@@ -28,8 +29,7 @@ NativeHandle Source::release() noexcept {
 
 void Source::close() noexcept {
     if (handle_ == invalid_handle) return;
-    SourceWatch* keeper =
-        slot_ != nullptr && slot_->watch != nullptr && slot_->watch->keeps_handle_ ? slot_->watch : nullptr;
+    SourceWatch* keeper = slot_->watch != nullptr && slot_->watch->keeps_handle_ ? slot_->watch : nullptr;
     detach();
     NativeHandle handle = std::exchange(handle_, invalid_handle);
     if (keeper != nullptr)
@@ -39,13 +39,13 @@ void Source::close() noexcept {
 }
 
 void Source::detach() noexcept {
-    if (slot_ != nullptr) detail::Core::detach(*this);
+    if (has_slot()) detail::Core::detach(*this);
 }
 
 // ---- Watching ----
 
 SourceWatch::SourceWatch(const Source& source) noexcept {
-    if (source.slot_ == nullptr) return;
+    if (!source.has_slot()) return;
     state_ = reinterpret_cast<std::uintptr_t>(source.slot_);
     source.slot_->watch = this;
 }

@@ -221,9 +221,7 @@ std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
     std::size_t delivered = completions.deliver(
         budget, [this, &completions, inline_budget = inline_budget_](detail::OperationRecord& operation) {
             IoOperation& io = IoOperation::from(operation);
-            if (io.was_withdrawn()) [[unlikely]]
-                io.end_withdrawn();
-            else
+            if (!io.has_failed() || !io.end_if_withdrawn()) [[likely]]
                 resume(io.task(), completions, inline_budget);
         });
     stats_.events += delivered;

@@ -33,11 +33,21 @@ const char* name_of(Operation::Kind kind) noexcept {
 
 }  // namespace
 
-bool IoOperation::start_otherwise() noexcept {
+bool IoOperation::start() noexcept {
     if (is_stopped()) return false;
     if (executor().poll().submit_owned(*this)) return go_on();
     suspend();
     return false;
+}
+
+void IoOperation::start_for(TaskFrame& frame) noexcept {
+    attach(frame);
+    set_ready(start());
+}
+
+void IoOperation::start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexcept {
+    attach(frame);
+    set_ready(go_on_after_send(sent) ? go_on() : start());
 }
 
 bool IoOperation::go_on() noexcept {
@@ -53,7 +63,11 @@ void IoOperation::cancel() noexcept {
     if (executor().poll().cancel(*this)) withdrawn();
 }
 
-bool IoOperation::is_cancelled_by_kernel() const noexcept { return error() == std::errc::operation_canceled; }
+bool IoOperation::end_if_withdrawn() noexcept {
+    if (error() != std::errc::operation_canceled) return false;
+    withdrawn();
+    return true;
+}
 
 std::string IoOperation::describe() const { return name_of(kind()); }
 

@@ -127,6 +127,34 @@ BOOST_AUTO_TEST_CASE(read_waits_for_bytes_and_does_not_wait_for_more) {
     BOOST_TEST(text == "a");
 }
 
+// What a read tells is its own, not what stood in the same place of the frame before.
+BOOST_AUTO_TEST_CASE(read_that_ends_without_bytes_gives_zero_after_reads_that_had_some) {
+    std::vector<std::size_t> received;
+    auto read = [&]() -> Task<> {
+        std::array<std::byte, 16> buffer;
+        for (;;) {
+            std::size_t bytes = co_await server.read(buffer);
+            received.push_back(bytes);
+            if (bytes == 0) co_return;
+        }
+    };
+    auto write = [&]() -> Task<> {
+        for (int i = 0; i < 3; ++i) {
+            std::size_t before = received.size();
+            co_await client.write_all(bytes_of("12345"));
+            while (received.size() == before)
+                co_await yield();
+        }
+        SourceWatch watch(server.source());
+        watch.end_reads();
+    };
+
+    executor.run_until(together(read, write));
+
+    const std::vector<std::size_t> expected{5, 5, 5, 0};
+    BOOST_TEST(received == expected, boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(rest_of_what_has_arrived_is_read_without_a_further_edge) {
     run([&]() -> Task<> {
         co_await client.write_all(bytes_of("0123456789"));

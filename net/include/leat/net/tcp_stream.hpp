@@ -5,6 +5,7 @@
 #include <leat/reactor/operation.hpp>
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/io_request.hpp>
 #include <leat/runtime/result.hpp>
 
 #include <chrono>
@@ -34,6 +35,8 @@ public:
     using value_type = std::size_t;
 
     explicit ReadOperation(Operation&& operation) noexcept : IoOperation(std::move(operation)) {}
+    /// For `ReadRequest`.
+    ReadOperation(detail::Slot& idle, std::span<std::byte> buffer) noexcept : IoOperation(idle, buffer) {}
 
     std::size_t await_resume() const {
         if (has_failed()) [[unlikely]]
@@ -115,6 +118,12 @@ struct ConnectOptions {
     bool no_delay = true;
 };
 
+/// A read or write that is wanted: to be awaited, or wrapped in `as_result`, `as_outcome` or `timeout`. Until then it has done
+/// nothing, and the stream stays where it is.
+using TcpRead = ReadRequest<ReadOperation>;
+using TcpWrite = WriteRequest<WriteOperation, Operation::Kind::send>;
+using TcpWriteAll = WriteRequest<TransferOperation, Operation::Kind::send_all>;
+
 /// A TCP connection.
 ///
 /// Awaitable on an executor, to which it binds at its first await; or a `Source` for a bare `Poll`, with the `try_`
@@ -159,8 +168,11 @@ public:
     /// Complexity:    one system call when data waits; no allocation.
     ///
     ///     std::size_t received = co_await stream.read(buffer);
-    ReadOperation read(std::span<std::byte> buffer) noexcept {
-        return ReadOperation(Operation::receive(source_, buffer));
+    TcpRead read(std::span<std::byte> buffer) noexcept { return {source_, buffer.data(), buffer.size()}; }
+    /// The same without a span on the way, which would stand in the coroutine's frame.
+    template <WritableBytes B>
+    TcpRead read(B&& buffer) noexcept {
+        return {source_, std::data(buffer), std::size(buffer)};
     }
     /// Fills the buffers in their order. The array of buffers outlives the await too.
     ReadOperation read(std::span<const MutableBuffer> buffers) noexcept {
@@ -185,8 +197,12 @@ public:
     ///
     /// Errors:       the socket's; `broken_pipe` or `connection_reset` if the peer is gone. No SIGPIPE is raised.
     /// Cancellation: what was taken is returned first.
-    WriteOperation write(std::span<const std::byte> buffer) noexcept {
-        return WriteOperation(Operation::send(source_, buffer));
+    TcpWrite write(std::span<const std::byte> buffer) noexcept {
+        return {source_, buffer.data(), buffer.size()};
+    }
+    template <ReadableBytes B>
+    TcpWrite write(B&& buffer) noexcept {
+        return {source_, std::data(buffer), std::size(buffer)};
     }
     WriteOperation write(std::span<const ConstBuffer> buffers) noexcept {
         return WriteOperation(Operation::send(source_, buffers));
@@ -194,8 +210,12 @@ public:
     /// Writes all of `buffer`.
     ///
     /// Cancellation: a part may have been written; `progress` tells how much.
-    TransferOperation write_all(std::span<const std::byte> buffer) noexcept {
-        return TransferOperation(Operation::send_all(source_, buffer));
+    TcpWriteAll write_all(std::span<const std::byte> buffer) noexcept {
+        return {source_, buffer.data(), buffer.size()};
+    }
+    template <ReadableBytes B>
+    TcpWriteAll write_all(B&& buffer) noexcept {
+        return {source_, std::data(buffer), std::size(buffer)};
     }
     TrackedTransferOperation write_all(std::span<const std::byte> buffer, Progress& progress) noexcept {
         return TrackedTransferOperation(Operation::send_all(source_, buffer), progress);
@@ -307,7 +327,7 @@ private:
 /// The reading half of a connection.
 class TcpReader {
 public:
-    ReadOperation read(std::span<std::byte> buffer) noexcept { return stream_->read(buffer); }
+    TcpRead read(std::span<std::byte> buffer) noexcept { return stream_->read(buffer); }
     TransferOperation read_exactly(std::span<std::byte> buffer) noexcept {
         return stream_->read_exactly(buffer);
     }
@@ -335,10 +355,8 @@ public:
         if (stream_ != nullptr) stream_->shutdown(Half::write, ignored);
     }
 
-    WriteOperation write(std::span<const std::byte> buffer) noexcept { return stream_->write(buffer); }
-    TransferOperation write_all(std::span<const std::byte> buffer) noexcept {
-        return stream_->write_all(buffer);
-    }
+    TcpWrite write(std::span<const std::byte> buffer) noexcept { return stream_->write(buffer); }
+    TcpWriteAll write_all(std::span<const std::byte> buffer) noexcept { return stream_->write_all(buffer); }
     ReadinessOperation writable() noexcept { return stream_->writable(); }
     TcpStream& stream() noexcept { return *stream_; }
 

@@ -76,9 +76,9 @@ public:
 
     OperationRecord(OperationRecord&& other) noexcept
         : source_(other.source_),
+          value_(other.value_),
           data_(other.data_),
           size_(other.size_),
-          value_(other.value_),
           kind_(other.kind_),
           error_(other.error_) {}
     OperationRecord& operator=(OperationRecord&&) = delete;
@@ -98,18 +98,20 @@ public:
     /// The connection that was accepted, as a handle that the caller now owns.
     NativeHandle accepted() const noexcept { return static_cast<NativeHandle>(value_); }
 
-    // ---- The two that every message needs, for awaiters to have compiled into the coroutine. Each looks whether the
-    // stream is idle on `queue`, which is null in a cancelled scope, and if so does its work. If not, it gives the operation
-    // back, which is then to be submitted. ----
-
-    /// A `receive` parks.
-    OperationRecord* park_on_idle(Completions* queue) noexcept;
-    /// A `send` or `send_all` is done, within the queue's budget.
-    OperationRecord* send_on_idle(Completions* queue) noexcept;
-
 protected:
     OperationRecord(Kind kind, Source& source, void* data, std::size_t size) noexcept
-        : source_(&source), data_(data), size_(size), kind_(kind) {}
+        : source_(&source), value_(0), data_(data), size_(size), kind_(kind) {}
+    /// A receive on an idle source begins its life parked, as `submit` would do it: see `Slot::idle`.
+    OperationRecord(Slot& idle, std::span<std::byte> buffer) noexcept
+        : slot_(&idle),
+          value_(0),
+          data_(buffer.data()),
+          size_(buffer.size()),
+          kind_(Kind::receive),
+          state_(State::in_flight) {
+        idle.reader = this;
+        idle.bits = Slot::waits_for_message;
+    }
     ~OperationRecord() = default;
 
     /// Ends the operation without the kernel: for failures before it could be submitted. `error` is a system error number.
@@ -123,7 +125,15 @@ protected:
         state_ = State::ended;
     }
 
+    /// Of a `send` or `send_all` that has not been submitted, and whose buffer was tried on an idle source: notes what that
+    /// brought. True: it has ended. False: it is to be submitted, for what is left.
+    bool go_on_after_send(std::ptrdiff_t sent) noexcept;
+
     bool is_out_of_hands() const noexcept { return state_ > State::ended; }
+
+    // For awaiters: whether the task need not wait. It shares its place with what only an `Events` uses.
+    bool is_ready() const noexcept { return entry_ != 0; }
+    void set_ready(bool ready) noexcept { entry_ = ready ? 1 : 0; }
 
 private:
     friend struct OperationAccess;
@@ -140,31 +150,23 @@ private:
         harvested,
     };
 
-    // The slot, if the source stands on `queue` with nothing between it and the kernel.
-    Slot* idle_slot(const Completions* queue) const noexcept {
-        Slot* slot = source_->slot_;
-        if (slot == nullptr || slot->queue != queue || slot->bits != Slot::idle) [[unlikely]]
-            return nullptr;
-        return slot;
-    }
-
     // Until it is submitted, the source; while in flight, the slot (never the source, which may move or die).
     union {
         Source* source_;
         Slot* slot_;
     };
+    // Bytes, or a handle.
+    std::size_t value_;
     // What is left of the buffer; while queued, the next operation of the queue's list.
     union {
         void* data_;
         OperationRecord* next_;
     };
     std::size_t size_;
-    // Bytes, or a handle.
-    std::size_t value_ = 0;
     // In this order, so that one store of a small number begins all four.
     Kind kind_;
     State state_ = State::idle;
-    // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again.
+    // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again. Of an awaiter: see `is_ready`.
     std::uint16_t entry_ = 0;
     // The system's error number if positive, a negated `leat::errc` if negative.
     std::int32_t error_ = 0;
@@ -248,8 +250,9 @@ struct Completions {
     // How many operations may still end at once before the task gives way, and one more: an executor's, which sets it
     // anew for each task that it resumes.
     unsigned budget = 0;
-    // The backend's half of `send_on_idle`: one call.
-    OperationRecord* (*send)(OperationRecord& operation, Slot& slot) noexcept = nullptr;
+    // The backend's: sends on an idle source, with one call. Gives what that gave (or a negated error number) less `size`; if
+    // that is not zero, `OperationRecord::go_on_after_send` is to hear of it.
+    std::ptrdiff_t (*send)(Slot& idle, const void* data, std::size_t size) noexcept = nullptr;
 
 private:
     /// The first of a list of at most `limit`.
@@ -290,24 +293,6 @@ public:
 private:
     OperationRecord** tail_;
 };
-
-[[gnu::always_inline]] inline OperationRecord* OperationRecord::park_on_idle(Completions* queue) noexcept {
-    Slot* slot = idle_slot(queue);
-    if (slot == nullptr || size_ == 0) [[unlikely]]
-        return this;
-    slot->reader = this;
-    slot->bits = Slot::waits_for_message;
-    slot_ = slot;
-    queue->park(*this);
-    return nullptr;
-}
-
-[[gnu::always_inline]] inline OperationRecord* OperationRecord::send_on_idle(Completions* queue) noexcept {
-    Slot* slot = idle_slot(queue);
-    if (slot == nullptr || size_ == 0 || --queue->budget == 0) [[unlikely]]
-        return this;
-    return queue->send(*this, *slot);
-}
 
 }  // namespace detail
 

@@ -88,6 +88,10 @@ struct alignas(64) Slot {
     void unpark(bool is_write) noexcept { clear(is_write ? writer_waits : reader_waits | plain_reader); }
 };
 
+/// The slot of a source that has none: of no queue, and never idle, so that who asks for both need not ask for a null too.
+/// Nobody writes to it.
+inline constinit Slot no_slot;
+
 }  // namespace detail
 
 }  // namespace leat

@@ -46,8 +46,15 @@ public:
     /// `leat::errc::closed`. Closing twice is harmless.
     void close() noexcept;
 
+    /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
+    detail::Slot* idle_slot(const detail::Completions* queue) const noexcept {
+        if (slot_->queue != queue || slot_->bits != detail::Slot::idle) [[unlikely]]
+            return nullptr;
+        return slot_;
+    }
+
     /// Whether `SourceWatch::end_reads` has been asked for.
-    bool reads_end() const noexcept { return slot_ != nullptr && slot_->reads_end; }
+    bool reads_end() const noexcept { return slot_->reads_end; }
 
 private:
     friend class detail::Core;
@@ -55,11 +62,12 @@ private:
     friend struct detail::OperationAccess;
     friend class SourceWatch;
 
+    bool has_slot() const noexcept { return slot_ != &detail::no_slot; }
     void detach() noexcept;
 
     NativeHandle handle_ = invalid_handle;
-    // Null until registered or bound. A reference on the slot's core is held while set.
-    detail::Slot* slot_ = nullptr;
+    // `no_slot` until registered or bound. A reference on the slot's core is held while it is another.
+    detail::Slot* slot_ = &detail::no_slot;
 };
 
 /// Looks at a bound source that somebody else owns and may close, without keeping it. One a source.

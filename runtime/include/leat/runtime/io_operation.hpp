@@ -20,52 +20,51 @@ class IoOperation : public Wait, protected detail::OperationRecord {
 public:
     using OperationRecord::kind;
 
-    [[gnu::always_inline]] bool await_ready() noexcept { return start(); }
+    bool await_ready() noexcept { return start(); }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
 
     void cancel() noexcept override;
     std::string describe() const override;
+
+    // ---- For the awaiters of requests. ----
+
+    /// Of one that was made parked: it is `frame`'s.
+    void attach_parked(TaskFrame& frame) noexcept {
+        attach(frame);
+        suspend();
+        ++environment().queue()->in_flight;
+    }
+    /// Whether the task need not wait.
+    using OperationRecord::is_ready;
+    /// Starts it for `frame`: `is_ready` tells the rest.
+    void start_for(TaskFrame& frame) noexcept;
+    /// The same when its buffer has been tried already.
+    void start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexcept;
 
     // ---- For the executor. ----
     static IoOperation& from(OperationRecord& operation) noexcept {
         return static_cast<IoOperation&>(operation);
     }
     TaskFrame& task() const noexcept { return *frame_; }
-    /// Whether a backend that hands operations to the kernel has ended this one because it was asked to.
-    bool was_withdrawn() const noexcept { return has_failed() && is_cancelled_by_kernel(); }
-    void end_withdrawn() noexcept { withdrawn(); }
+    using OperationRecord::has_failed;
+    /// Of one that has failed: if a backend that hands operations to the kernel has ended it because it was asked to, the
+    /// wait is withdrawn. False: its task is to hear of the failure.
+    bool end_if_withdrawn() noexcept;
 
 protected:
     explicit IoOperation(Operation&& operation) noexcept : OperationRecord(std::move(operation)) {}
     IoOperation(IoOperation&&) noexcept = default;
     ~IoOperation() = default;
 
+    IoOperation(detail::Slot& idle, std::span<std::byte> buffer) noexcept : OperationRecord(idle, buffer) {}
+
     /// Submits; true if the task can go on at once.
-    [[gnu::always_inline]] bool start() noexcept {
-        detail::Completions* queue = environment().queue();
-        OperationRecord* left = this;
-        if (kind() == Kind::receive) {
-            left = park_on_idle(queue);
-            if (left == nullptr) [[likely]] {
-                suspend();
-                return false;
-            }
-        } else if (kind() == Kind::send || kind() == Kind::send_all) {
-            left = send_on_idle(queue);
-            if (left == nullptr) [[likely]]
-                return true;
-        }
-        return from(*left).start_otherwise();
-    }
+    bool start() noexcept;
     /// After an end at once: goes on, or suspends and gives way, as the executor's budget says.
     bool go_on() noexcept;
 
     /// "read: Connection reset by peer", as `std::system_error`.
     [[noreturn]] void throw_error(const char* what) const;
-
-private:
-    bool is_cancelled_by_kernel() const noexcept;
-    [[gnu::cold]] bool start_otherwise() noexcept;
 };
 
 /// `co_await readable(source)`, on any source: waits until a read would find something.

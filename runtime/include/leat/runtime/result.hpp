@@ -121,6 +121,11 @@ template <ResultWait A>
     return detail::AsResult<A>(std::move(awaitable));
 }
 
+template <WaitRequest R>
+[[nodiscard]] auto as_result(const R& request) noexcept {
+    return as_result(static_cast<typename R::operation_type>(request));
+}
+
 /// The same for a task: its `std::system_error` becomes the code, every other exception passes through.
 template <class T>
     requires(!std::is_reference_v<T>)
@@ -134,6 +139,11 @@ template <ResultWait A>
     requires(!std::is_reference_v<A>)
 {
     return detail::AsOutcome<A>(std::move(awaitable));
+}
+
+template <WaitRequest R>
+[[nodiscard]] auto as_outcome(const R& request) noexcept {
+    return as_outcome(static_cast<typename R::operation_type>(request));
 }
 
 template <class T>

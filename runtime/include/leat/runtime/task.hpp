@@ -209,8 +209,15 @@ public:
         return Awaited<std::remove_reference_t<A>>(awaitable);
     }
 
+    template <class R>
+        requires WaitRequest<std::remove_cvref_t<R>>
+    auto await_transform(R&& request) noexcept {
+        return request.await_in(*this);
+    }
+
     template <class A>
-        requires(!LeatAwaitable<A> && !is_task<std::remove_cvref_t<A>>)
+        requires(!LeatAwaitable<A> && !is_task<std::remove_cvref_t<A>> &&
+                 !WaitRequest<std::remove_cvref_t<A>>)
     ForeignAwaiter<A> await_transform(A&& awaitable) {
         return ForeignAwaiter<A>(std::forward<A>(awaitable), *this);
     }

@@ -223,6 +223,10 @@ template <ResultWait A>
 {
     return detail::TimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
 }
+template <WaitRequest R>
+[[nodiscard]] auto timeout(Duration limit, const R& request) noexcept {
+    return timeout(limit, static_cast<typename R::operation_type>(request));
+}
 template <class T>
     requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> timeout(Duration limit, Task<T>&& task) noexcept {
@@ -236,6 +240,10 @@ template <ResultWait A>
 {
     return detail::TimedWait<A>(detail::TimeLimit(deadline), std::move(awaitable));
 }
+template <WaitRequest R>
+[[nodiscard]] auto timeout_at(TimePoint deadline, const R& request) noexcept {
+    return timeout_at(deadline, static_cast<typename R::operation_type>(request));
+}
 template <class T>
     requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> timeout_at(TimePoint deadline, Task<T>&& task) noexcept {
@@ -248,6 +256,10 @@ template <ResultWait A>
     requires(!std::is_reference_v<A>)
 {
     return detail::TryTimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
+}
+template <WaitRequest R>
+[[nodiscard]] auto try_timeout(Duration limit, const R& request) noexcept {
+    return try_timeout(limit, static_cast<typename R::operation_type>(request));
 }
 template <class T>
     requires(!std::is_reference_v<T>)

@@ -212,6 +212,13 @@ inline bool Wait::is_stopped() noexcept {
     return true;
 }
 
+/// What stands for a wait and becomes one when it is awaited or wrapped: see `leat/runtime/io_request.hpp`.
+template <class R>
+concept WaitRequest = requires(const R& request, TaskFrame& frame) {
+    static_cast<typename R::operation_type>(request);
+    request.await_in(frame);
+};
+
 /// Whether the current thread is destroying a cancelled task: its destructors run, its `catch` blocks do not.
 ///
 /// A guard that asks `std::uncaught_exceptions()` takes a cancellation for success; ask this too.
