@@ -12,6 +12,7 @@
 
 #include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
+#include "src/inbox.hpp"
 
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/remote.hpp>
@@ -120,14 +121,17 @@ void Executor::run_until_ended(detail::Root* root) {
 
 bool Executor::wait_for_work() {
     bool may_jump = options_.clock->is_virtual() && can_jump();
-    if (inbox_->has_mail()) return true;
+    if (inbox_->has_mail()) {
+        if (stats_.posted - posted_at_look_ >= resumes_between_looks) look_at_io(false);
+        return true;
+    }
     if (may_jump) {
         std::optional<TimePoint> deadline = timers_.next_deadline();
         if (!deadline) return false;
         options_.clock->jump_to(*deadline);
         return true;
     }
-    look_at_io(true);
+    if (inbox_->fall_asleep()) look_at_io(true);
     return true;
 }
 
@@ -176,7 +180,7 @@ bool Executor::turn(std::size_t budget) {
     // From here on whoever has something makes the handle readable; what came before this line is still to be seen.
     asleep_ = true;
     poll_.set_asleep();
-    return inbox_->has_mail();
+    return !inbox_->fall_asleep();
 }
 
 std::optional<Duration> Executor::next_timeout() {
@@ -197,16 +201,14 @@ Remote Executor::remote() { return Remote(inbox_); }
 
 void Executor::take_posted() noexcept {
     if (!inbox_->has_mail()) return;
-    std::vector<detail::PostedFunction>& mail = inbox_->take();
-    for (detail::PostedFunction& function : mail) {
+    inbox_->take(resumes_between_looks, [this](detail::PostedFunction& function) {
         ++stats_.posted;
         try {
             function();
         } catch (...) {
             detail::notice_failure(*this, "a posted function has failed", std::current_exception());
         }
-    }
-    mail.clear();
+    });
 }
 
 void Executor::fire_timers() noexcept {
@@ -292,6 +294,7 @@ void Executor::destroy_next_frame() noexcept {
 
 void Executor::look_at_io(bool may_block) {
     ++stats_.polls;
+    posted_at_look_ = stats_.posted;
     if (may_block)
         poll_.wait(events_, timers_.next_deadline());
     else
@@ -325,7 +328,9 @@ void Executor::shut_down() noexcept {
             inbox_->close();
             takes_mail = false;
         }
-        take_posted();
+        do
+            take_posted();
+        while (!takes_mail && inbox_->has_mail());
         cancel_roots();
         fire_timers();
         deliver_completions(whole_batch);

@@ -195,6 +195,33 @@ BOOST_AUTO_TEST_CASE(post_that_cannot_be_kept_throws_and_is_not_called) {
     BOOST_TEST(called > 0);
 }
 
+BOOST_AUTO_TEST_CASE(post_that_finds_no_memory_leaves_the_others_in_their_order) {
+    constexpr int posts = 200;
+    VirtualClock clock;
+    bool held = true;
+    std::size_t failed = fail_each_allocation_of([&] {
+        Executor executor(options_on(clock));
+        Remote remote = executor.remote();
+        std::vector<int> accepted;
+        std::vector<int> called;
+        accepted.reserve(posts);
+        called.reserve(posts);
+        for (int i = 0; i < posts; ++i) {
+            try {
+                remote.post([&called, i] { called.push_back(i); });
+                accepted.push_back(i);
+            } catch (const std::bad_alloc&) {
+            }
+        }
+        while (executor.turn()) {
+        }
+        held = held && called == accepted;
+    });
+
+    BOOST_TEST(failed > 0u);
+    BOOST_TEST(held);
+}
+
 BOOST_AUTO_TEST_CASE(callback_that_cannot_begin_throws) {
     std::size_t failed = fail_each_allocation_in_task([]() -> Task<> {
         auto start = [](Callback<Counted> done) { done(Counted(1)); };

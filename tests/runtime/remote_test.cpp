@@ -8,6 +8,7 @@
 #include "support/gate.hpp"
 #include "support/log.hpp"
 #include "support/sanitizer.hpp"
+#include "support/stream_pair.hpp"
 #include "support/virtual_time.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -67,6 +68,69 @@ BOOST_FIXTURE_TEST_CASE(functions_run_in_the_order_of_posting, VirtualTime) {
 
     BOOST_TEST(log.text() == "a b c");
     BOOST_TEST(executor.stats().posted == 3u);
+}
+
+BOOST_FIXTURE_TEST_CASE(thousands_of_posts_that_nobody_takes_keep_their_order, VirtualTime) {
+    constexpr int posts = 10'000;
+    Remote remote = executor.remote();
+    int next = 0;
+    bool in_order = true;
+    for (int i = 0; i < posts; ++i) {
+        remote.post([&, i] {
+            in_order = in_order && next == i;
+            ++next;
+        });
+    }
+
+    while (executor.turn()) {
+    }
+
+    BOOST_TEST(in_order);
+    BOOST_TEST(next == posts);
+}
+
+// Whatever is posted in a hurry must not keep a connection waiting.
+BOOST_AUTO_TEST_CASE(io_and_timers_are_served_while_others_post_without_end) {
+    Executor executor;
+    StreamPair pair;
+    std::atomic<bool> enough = false;
+    std::thread poster([&, remote = executor.remote()]() mutable {
+        while (!enough)
+            remote.post([] {});
+    });
+    auto task = [&]() -> Task<> {
+        std::array<std::byte, 4> buffer;
+        for (int i = 0; i < 100; ++i) {
+            co_await write_some(pair.left, "ping");
+            std::size_t received = co_await read_some(pair.right, buffer);
+            BOOST_TEST(received == 4u);
+            co_await sleep_for(1us);
+        }
+    };
+
+    executor.run_until(task());
+
+    enough = true;
+    poster.join();
+}
+
+// The host may sleep as soon as a turn is over.
+BOOST_AUTO_TEST_CASE(turn_takes_a_share_of_what_was_posted_and_says_that_there_is_more) {
+    Executor executor;
+    Remote remote = executor.remote();
+    int called = 0;
+    for (int i = 0; i < 1'000; ++i)
+        remote.post([&called] { ++called; });
+
+    bool has_more = executor.turn();
+
+    BOOST_TEST(has_more);
+    BOOST_TEST(called > 0);
+    BOOST_TEST(called < 1'000);
+    BOOST_TEST((executor.next_timeout() == Duration::zero()));
+    while (executor.turn()) {
+    }
+    BOOST_TEST(called == 1'000);
 }
 
 BOOST_FIXTURE_TEST_CASE(task_may_post_to_its_own_executor, VirtualTime) {

@@ -232,6 +232,7 @@ private:
     Events events_;
     TimerWheel timers_;
     ExecutorStats stats_;
+    std::uint64_t posted_at_look_ = 0;
     std::shared_ptr<detail::Inbox> inbox_;
     detail::Root* roots_ = nullptr;
     TimePoint notice_window_{};

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <leat/reactor/error.hpp>
-#include <leat/reactor/poll.hpp>
-
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <new>
-#include <optional>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 namespace leat {
 
@@ -86,46 +79,7 @@ private:
     const Table* table_;
 };
 
-/// What other threads leave for an executor.
-class Inbox {
-public:
-    Inbox(const Registrator& registrator, bool wakes_for_last_holder)
-        : registrator_(registrator), wakes_for_last_holder_(wakes_for_last_holder) {}
-
-    /// False, with `function` untouched, once closed.
-    bool push(PostedFunction&& function);
-
-    /// Whether `take` would find something; exact for what happened before.
-    bool has_mail() const noexcept { return has_mail_.load(std::memory_order_acquire); }
-    /// For the executor: what waits, to be called and cleared before the next call. The two vectors swap places and keep
-    /// their memory.
-    std::vector<PostedFunction>& take() noexcept;
-
-    void close() noexcept;
-
-    /// Whether a Remote is held: somebody may still bring work. To be asked before `has_mail`, since the last holder
-    /// may post and go in between.
-    bool is_held() const noexcept { return holders_.load(std::memory_order_acquire) != 0; }
-    void hold() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
-    void let_go() noexcept {
-        // Release: whoever then sees that nobody holds it, in `is_held`, sees what was posted.
-        if (holders_.fetch_sub(1, std::memory_order_release) == 1 && wakes_for_last_holder_)
-            registrator_.wake();
-    }
-
-private:
-    std::mutex mutex_;
-    std::vector<PostedFunction> waiting_;
-    // The executor's.
-    std::vector<PostedFunction> taken_;
-    // Set by the push that finds nothing waiting, which is also the one that wakes; cleared by `take`.
-    std::atomic<bool> has_mail_{false};
-    bool is_closed_ = false;
-    std::atomic<int> holders_{0};
-    Registrator registrator_;
-    // An executor on a virtual clock may go on when the last one has gone.
-    bool wakes_for_last_holder_;
-};
+class Inbox;
 
 }  // namespace detail
 
@@ -137,25 +91,22 @@ private:
 /// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`.
 class Remote {
 public:
-    Remote(const Remote& other) noexcept : inbox_(other.inbox_) {
-        if (inbox_ != nullptr) inbox_->hold();
-    }
+    Remote(const Remote& other) noexcept;
     Remote(Remote&& other) noexcept : inbox_(std::move(other.inbox_)) {}
     Remote& operator=(Remote other) noexcept {
         std::swap(inbox_, other.inbox_);
         return *this;
     }
-    ~Remote() {
-        if (inbox_ != nullptr) inbox_->let_go();
-    }
+    ~Remote();
 
     /// Calls `function()` soon on the executor's thread, outside any task, in the order of posting. It does not block
     /// and does not throw there (an exception becomes a notice).
     ///
     /// Errors:     `closed` if the executor is gone: the function is not called. What is posted before it shuts down is
     ///             called.
-    /// Complexity: a short lock; no allocation for small functions; a system call only if the executor sleeps, and
-    ///             then one for all that is posted until it is awake.
+    /// Complexity: two atomic exchanges and no lock; no allocation for a small function, but for one block of memory to many
+    ///             of them while the executor lags behind; a system call only if the executor sleeps, and then one for
+    ///             all that is posted until it is awake.
     template <class F>
     void post(F&& function) {
         if (!try_post(std::forward<F>(function))) throw_closed();
@@ -164,15 +115,14 @@ public:
     /// The same; false instead of the error.
     template <class F>
     [[nodiscard]] bool try_post(F&& function) {
-        return inbox_->push(detail::PostedFunction(std::forward<F>(function)));
+        return push(detail::PostedFunction(std::forward<F>(function)));
     }
 
 private:
     friend class Executor;
-    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept : inbox_(std::move(inbox)) {
-        inbox_->hold();
-    }
+    explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept;
 
+    bool push(detail::PostedFunction&& function);
     [[noreturn]] static void throw_closed();
 
     std::shared_ptr<detail::Inbox> inbox_;
