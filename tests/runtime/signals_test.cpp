@@ -42,6 +42,37 @@ auto handler_of(int signal) {
 
 extern "C" void leat_test_handler(int) {}
 
+/// A thread that acts and then stays until its owner goes. A signal may be handed to whatever thread there is, and the
+/// thread sanitizer keeps it for that thread's next call of the library: with a thread that has ended, it would be lost. It
+/// waits on a condition variable, since the sanitizer holds signals back while a thread waits on a bare futex.
+class Bystander {
+public:
+    template <class Action>
+    explicit Bystander(Action action)
+        : thread_([this, action] {
+              action();
+              std::unique_lock lock(mutex_);
+              changed_.wait(lock, [this] { return may_end_; });
+          }) {}
+    Bystander(const Bystander&) = delete;
+    Bystander& operator=(const Bystander&) = delete;
+    ~Bystander() {
+        {
+            std::lock_guard lock(mutex_);
+            may_end_ = true;
+        }
+        changed_.notify_one();
+        thread_.join();
+    }
+    pthread_t handle() { return thread_.native_handle(); }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool may_end_ = false;
+    std::thread thread_;
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(signals)
@@ -64,7 +95,7 @@ BOOST_AUTO_TEST_CASE(signal_to_the_process_wakes_the_task_that_waits) {
 BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
     Executor executor;
     std::atomic<bool> is_about_to_wait = false;
-    std::thread other([&] {
+    Bystander other([&] {
         is_about_to_wait.wait(false);
         for (int i = 0; i < 1000; ++i)
             std::this_thread::yield();
@@ -78,32 +109,16 @@ BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
         int signal = co_await signals.next();
         BOOST_TEST(signal == SIGUSR1);
     }(is_about_to_wait));
-
-    other.join();
 }
 
 BOOST_AUTO_TEST_CASE(signal_to_another_thread_is_seen_too) {
-    // A condition variable, since the thread sanitizer holds signals back while a thread waits on a bare futex.
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool may_end = false;
-    std::thread other([&] {
-        std::unique_lock lock(mutex);
-        changed.wait(lock, [&] { return may_end; });
-    });
+    Bystander other([] {});
     leat::run([](pthread_t thread) -> Task<> {
         Signals signals{SIGUSR1};
         ::pthread_kill(thread, SIGUSR1);
         int signal = co_await signals.next();
         BOOST_TEST(signal == SIGUSR1);
-    }(other.native_handle()));
-    {
-        std::lock_guard lock(mutex);
-        may_end = true;
-    }
-    changed.notify_one();
-
-    other.join();
+    }(other.handle()));
 }
 
 BOOST_AUTO_TEST_CASE(signals_that_come_before_the_wait_are_kept_one_of_a_kind) {
@@ -163,7 +178,7 @@ BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_the_signal) {
         seen = co_await signals.next();
     };
     std::thread other([&] { leat::run(wait_for_one(ready, there)); });
-    std::thread sender([&] {
+    Bystander sender([&] {
         for (int seen = ready; seen != 2; seen = ready)
             ready.wait(seen);
         send_to_process(SIGUSR1);
@@ -172,7 +187,6 @@ BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_the_signal) {
     leat::run(wait_for_one(ready, here));
 
     other.join();
-    sender.join();
     BOOST_TEST(here == SIGUSR1);
     BOOST_TEST(there == SIGUSR1);
 }
@@ -290,7 +304,7 @@ BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
 BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
     constexpr int flood = is_sanitized ? 2'000 : 20'000;
     std::atomic<bool> may_begin = false;
-    std::thread other([&] {
+    Bystander other([&] {
         may_begin.wait(false);
         for (int i = 0; i < flood; ++i)
             send_to_process(SIGUSR1);
@@ -309,8 +323,6 @@ BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
         // What was sent before the last one may still be there, once.
         co_await try_timeout(1ms, signals.next());
     }(may_begin));
-
-    other.join();
 }
 
 BOOST_AUTO_TEST_CASE(signals_can_be_watched_again_and_again_without_leaking_descriptors) {
