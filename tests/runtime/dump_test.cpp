@@ -2,6 +2,7 @@
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
@@ -29,6 +30,9 @@ Task<> sleeping_task() { co_await sleep_for(90s); }
 
 constexpr int awaiting_line = __LINE__ + 1;
 Task<> awaiting_task() { co_await sleeping_task(); }
+
+constexpr int wrapping_line = __LINE__ + 1;
+Task<> wrapping_task() { (void)co_await as_outcome(sleeping_task()); }
 
 Task<> reading_task(Source& source) {
     std::array<std::byte, 16> buffer;
@@ -80,6 +84,16 @@ BOOST_FIXTURE_TEST_CASE(dump_names_task_definition_line_and_wait_of_parent_and_c
         BOOST_TEST(text.find(part) != std::string::npos, part << " is missing");
     }
     BOOST_TEST(text.find("awaiting_task") < text.find("sleeping_task"));
+}
+
+BOOST_FIXTURE_TEST_CASE(line_of_an_await_is_the_task_s_own_also_around_a_wrapped_task, Dumps) {
+    Running<void> running = executor.start(wrapping_task());
+
+    std::string text = dump();
+
+    BOOST_TEST_INFO(text);
+    BOOST_TEST(text.find(at(wrapping_line)) != std::string::npos);
+    BOOST_TEST(text.find("task.hpp") == std::string::npos);
 }
 
 BOOST_FIXTURE_TEST_CASE(dump_shows_what_is_left_of_a_sleep, Dumps) {

@@ -192,6 +192,34 @@ BOOST_FIXTURE_TEST_CASE(every_form_of_await_suspend_and_operator_co_await_works,
     });
 }
 
+// What it waited for is gone by then, and nobody may ask it.
+BOOST_FIXTURE_TEST_CASE(task_that_went_on_at_once_waits_for_nothing, VirtualTime) {
+    std::string dumped;
+    bool was_cancelled = true;
+    auto body = [&](CancelScope& scope) -> Task<> {
+        int one = co_await NoSuspend();
+        int same = co_await SameHandle();
+        bool has_thrown = false;
+        try {
+            co_await Throwing(Where::suspend);
+        } catch (const std::runtime_error&) {
+            has_thrown = true;
+        }
+        BOOST_TEST(one == 1);
+        BOOST_TEST(same == 2);
+        BOOST_TEST(has_thrown);
+        dumped = executor.dump_tasks();
+        scope.cancel();
+        co_await yield();
+        was_cancelled = false;
+    };
+
+    run([&]() -> Task<> { co_await cancel_scope(body); });
+
+    BOOST_TEST(dumped.find("another library") == std::string::npos);
+    BOOST_TEST(was_cancelled);
+}
+
 BOOST_FIXTURE_TEST_CASE(exception_from_any_part_comes_out_of_the_await, VirtualTime) {
     run([&]() -> Task<> {
         for (Where where : {Where::ready, Where::suspend, Where::resume}) {

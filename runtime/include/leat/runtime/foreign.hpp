@@ -92,17 +92,13 @@ public:
         note_line(*this, line);
         if (!started_) return true;  // The scope was cancelled: the loop unwinds the task.
         std::coroutine_handle<> handle = bridge_.open(*this, executor());
-        using Answer = decltype(awaiter_.await_suspend(handle));
-        if constexpr (std::is_void_v<Answer>) {
-            awaiter_.await_suspend(handle);
-            return true;
-        } else if constexpr (std::is_same_v<Answer, bool>) {
-            return awaiter_.await_suspend(handle);
-        } else {
-            std::coroutine_handle<> other = awaiter_.await_suspend(handle);
-            if (other == handle) return false;
-            other.resume();
-            return true;
+        try {
+            bool suspends = ask_to_suspend(handle);
+            if (!suspends) resume_at_once();
+            return suspends;
+        } catch (...) {
+            resume_at_once();
+            throw;
         }
     }
 
@@ -119,6 +115,21 @@ public:
 
 private:
     using Awaiter = std::remove_reference_t<decltype(awaiter_of(std::declval<A>()))>;
+
+    bool ask_to_suspend(std::coroutine_handle<> handle) {
+        using Answer = decltype(awaiter_.await_suspend(handle));
+        if constexpr (std::is_void_v<Answer>) {
+            awaiter_.await_suspend(handle);
+            return true;
+        } else if constexpr (std::is_same_v<Answer, bool>) {
+            return awaiter_.await_suspend(handle);
+        } else {
+            std::coroutine_handle<> other = awaiter_.await_suspend(handle);
+            if (other == handle) return false;
+            other.resume();
+            return true;
+        }
+    }
 
     decltype(awaiter_of(std::declval<A>())) awaiter_;
     ForeignBridge bridge_;

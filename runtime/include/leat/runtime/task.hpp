@@ -112,7 +112,7 @@ public:
             executor.make_ready(*this);
             return true;
         }
-        go_on_at_once();
+        resume_at_once();
         return false;
     }
 
@@ -133,9 +133,6 @@ protected:
 
     // Owned.
     TaskFrame* child_;
-
-private:
-    void go_on_at_once() noexcept { frame_->wait_ = nullptr; }
 };
 
 template <class T>
@@ -180,7 +177,11 @@ public:
         std::source_location line =
             std::source_location::current()) noexcept(noexcept(std::declval<A&>().await_suspend(handle))) {
         note_line(*wait_, line);
-        return wait_->await_suspend(handle);
+        // One that notes the line itself would take its own.
+        if constexpr (requires { wait_->await_suspend(handle, line); })
+            return wait_->await_suspend(handle, line);
+        else
+            return wait_->await_suspend(handle);
     }
     decltype(auto) await_resume() { return wait_->await_resume(); }
 

@@ -117,6 +117,8 @@ protected:
     inline void suspend() noexcept;
     /// Queues the task; it goes on at the executor's next opportunity.
     inline void resume_later() noexcept;
+    /// Takes `suspend` back: the task goes on without the loop.
+    inline void resume_at_once() noexcept;
     /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
     virtual void withdrawn() noexcept;
 
@@ -204,6 +206,7 @@ void cancel_waits(TaskFrame& task) noexcept;
 inline Environment& Wait::environment() const noexcept { return frame_->environment(); }
 inline Executor& Wait::executor() const noexcept { return frame_->executor(); }
 inline void Wait::suspend() noexcept { frame_->wait_ = this; }
+inline void Wait::resume_at_once() noexcept { frame_->wait_ = nullptr; }
 inline bool Wait::is_stopped() noexcept {
     if (!frame_->environment_->is_cancelled()) [[likely]]
         return false;
