@@ -131,7 +131,9 @@ bool Executor::wait_for_work() {
         options_.clock->jump_to(*deadline);
         return true;
     }
-    if (inbox_->fall_asleep()) look_at_io(true);
+    if (!inbox_->fall_asleep()) return true;
+    look_at_io(true);
+    inbox_->wake_up();
     return true;
 }
 
@@ -166,6 +168,7 @@ bool Executor::turn(std::size_t budget) {
     running_ = true;
     note_stack();
     asleep_ = false;
+    inbox_->wake_up();
     look_at_io(false);
     take_posted();
     fire_timers();

@@ -33,7 +33,7 @@ bool Inbox::push(PostedFunction&& function) {
         }
         // Before the place is claimed, so that a failure changes nothing.
         if (index + 1 == place_count && next == nullptr) next = new_block();
-        if (tail_.compare_exchange_weak(position, position + step, std::memory_order_acq_rel,
+        if (tail_.compare_exchange_weak(position, position + step, std::memory_order_seq_cst,
                                         std::memory_order_acquire))
             break;
     }

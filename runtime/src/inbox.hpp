@@ -10,8 +10,9 @@
 // for those few instructions. The reader gives a block back once it has called all of its functions; nobody else then has
 // any business there, since a writer touches a block only between its claim and its mark.
 //
-// Nobody sleeps on mail: a writer marks its place and then looks at `state_`; the reader leaves `State::mail` and then
-// looks at the places. All four are sequentially consistent, so one of the two sees what the other did. A reader that
+// Nobody sleeps on mail: a writer claims its place, marks it, and then looks at `state_`; the reader leaves `State::mail`
+// and then looks at `tail_` and the places. All six are sequentially consistent, so one of the two sees what the other
+// did. A reader that
 // meets a place which is claimed and not filled goes away, for its writer has yet to look at `state_`. A reader that is
 // awake need not be woken, and says when it no longer is.
 #pragma once
@@ -44,10 +45,17 @@ public:
     /// Whether `take` might find something; it does if something was posted before in the order of things.
     bool has_mail() const noexcept { return state_.load(std::memory_order_acquire) == State::mail; }
 
-    /// True: from now on until the next `take`, who posts first wakes the executor. False: there is mail.
+    /// True: from now on until `wake_up` or `take`, who posts first wakes the executor. False: there is mail.
     bool fall_asleep() noexcept {
         State awake = State::awake;
         return state_.compare_exchange_strong(awake, State::asleep) || awake == State::asleep;
+    }
+
+    /// The executor is awake again, whatever has woken it.
+    void wake_up() noexcept {
+        State asleep = State::asleep;
+        if (state_.load(std::memory_order_relaxed) == State::asleep)
+            state_.compare_exchange_strong(asleep, State::awake);
     }
 
     /// Calls `call(function)` for what is there now, the oldest first, and at most `limit` of it. What then is left is mail
@@ -101,7 +109,7 @@ private:
         return static_cast<std::size_t>(position / step) % positions_a_block;
     }
 
-    // A cache line each, so that the reader calls one function while the next is being written.
+    // Close together: a cache line each was measured, and cost more than that two sometimes share one.
     struct Place {
         PostedFunction* function() noexcept { return std::launder(reinterpret_cast<PostedFunction*>(bytes)); }
 
