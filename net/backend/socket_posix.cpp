@@ -204,8 +204,10 @@ bool is_unfinished(NativeHandle socket) noexcept {
     std::error_code error;
     std::optional<std::chrono::seconds> resets = linger(socket, error);
     if (resets && *resets == std::chrono::seconds::zero()) return false;
-    return bytes_waiting(socket, TIOCOUTQ) != 0 || bytes_waiting(socket, FIONREAD) != 0;
+    return is_unacknowledged(socket) || bytes_waiting(socket, FIONREAD) != 0;
 }
+
+bool is_unacknowledged(NativeHandle socket) noexcept { return bytes_waiting(socket, TIOCOUTQ) != 0; }
 
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {
     int how = SHUT_RDWR;

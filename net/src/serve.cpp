@@ -460,20 +460,22 @@ namespace {
 
 /// Says that nothing more comes, and takes what the peer still sends, until the peer's system has acknowledged everything
 /// or its end has come: closed before that, a connection that something arrives on is reset (RFC 1122, 4.2.2.13), and what
-/// is still to be sent is gone.
-Task<> end_in_order(Source connection) {
+/// is still to be sent is gone. A peer that never stops sending is no reason to stay.
+Task<> end_in_order(const Executor& executor, Source connection) {
     std::error_code gone;  // Then there is nobody left to be orderly with.
     socket::shutdown(connection.native_handle(), Half::write, gone);
     std::array<std::byte, 512> discarded;
     Duration pause = first_look_at_lingering;
+    TimePoint next_look = executor.now() + pause;
     for (;;) {
         ReadOperation read(Operation::receive(connection, discarded));
-        Result<std::size_t> received = co_await as_result(timeout(pause, std::move(read)));
+        Result<std::size_t> received = co_await as_result(timeout_at(next_look, std::move(read)));
         if (received && *received == 0) co_return;
-        if (received) continue;
-        if (received.error() != errc::deadline_exceeded) co_return;
-        if (!socket::is_unfinished(connection.native_handle())) co_return;
+        if (!received && received.error() != errc::deadline_exceeded) co_return;
+        if (executor.now() < next_look) continue;
+        if (!socket::is_unacknowledged(connection.native_handle())) co_return;
         pause = std::min(2 * pause, longest_look_at_lingering);
+        next_look = executor.now() + pause;
     }
 }
 
@@ -483,7 +485,7 @@ Task<> end_in_order(Source connection) {
 void Server::linger(Source&& closed) noexcept {
     try {
         auto lingering = std::make_unique<Lingering>(*this, *group_);
-        Task<> task = end_in_order(std::move(closed));
+        Task<> task = end_in_order(executor_, std::move(closed));
         ++lingering_;
         group_->adopt(*lingering.release(), task.release().promise());
     } catch (const std::bad_alloc&) {

@@ -32,7 +32,7 @@ void Source::close() noexcept {
     SourceWatch* keeper = slot_->watch != nullptr && slot_->watch->keeps_handle_ ? slot_->watch : nullptr;
     detach();
     NativeHandle handle = std::exchange(handle_, invalid_handle);
-    if (keeper != nullptr)
+    if (keeper != nullptr && detail::end_sending(handle))
         keeper->kept_ = handle;
     else
         detail::close_handle(handle);

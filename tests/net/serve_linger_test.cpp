@@ -152,6 +152,74 @@ BOOST_AUTO_TEST_CASE(linger_of_zero_is_a_reset_at_once) {
     });
 }
 
+// It has had everything; what it goes on to send is no reason to wait for it.
+BOOST_AUTO_TEST_CASE(peer_that_never_stops_sending_does_not_hold_the_drain_up) {
+    options.drain_timeout = 24h;
+    std::size_t received = 0;
+    std::error_code ended;
+
+    ServeReport report = drain_during([&](TcpStream& stream) -> Task<> {
+        std::pair<TcpReader, TcpWriter> halves = std::move(stream).split();
+        auto read = [&]() -> Task<> {
+            std::array<std::byte, 4096> buffer;
+            for (;;) {
+                Result<std::size_t> bytes = co_await as_result(halves.first.read(buffer));
+                if (!bytes || *bytes == 0) co_return;
+                received += *bytes;
+            }
+        };
+        auto write = [&]() -> Task<> {
+            for (;;) {
+                Result<void> written = co_await as_result(halves.second.write_all(bytes_of("more")));
+                if (!written) {
+                    ended = written.error();
+                    co_return;
+                }
+                co_await yield();
+            }
+        };
+        co_await together(read, write);
+    });
+
+    BOOST_TEST(received == answer_size);
+    BOOST_TEST((ended == std::errc::broken_pipe || ended == std::errc::connection_reset));
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(stream_that_a_handler_closes_in_a_drain_tells_its_peer_at_once) {
+    bool has_heard = false;
+    auto close_and_work = [&](TcpStream peer) -> Task<> {
+        std::array<std::byte, 64> request;
+        for (std::size_t received = 1; received != 0;)
+            received = co_await peer.read(request);
+        peer.close();
+        // What it goes on with hangs on the peer's having seen the end.
+        while (!has_heard)
+            co_await yield();
+    };
+    auto client = [&]() -> Task<> {
+        TcpStream stream = co_await TcpStream::connect(listener.local_address());
+        while (control.report().accepted == 0)
+            co_await yield();
+        control.drain();
+        std::string rest = co_await read_to_end(stream);
+        has_heard = rest.empty();
+    };
+    auto body = [&](TaskGroup& group) -> Task<ServeReport> {
+        group.spawn(std::ref(client));
+        ServeReport report = co_await leat::serve(listener, close_and_work, options, control);
+        co_return report;
+    };
+    auto all = [&]() -> Task<ServeReport> {
+        ServeReport report = co_await task_group(body);
+        co_return report;
+    };
+
+    ServeReport report = executor.run_until(all());
+
+    BOOST_TEST(report.finished == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(readiness_and_trying_find_the_end_of_a_drained_connection) {
     auto try_to_the_end = [](TcpStream peer) -> Task<> {
         std::array<std::byte, 64> request;

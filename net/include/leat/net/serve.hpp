@@ -48,7 +48,7 @@ struct ServeOptions {
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
-    /// How long a drain waits for handlers before it cancels them.
+    /// How long a drain waits for handlers before it cancels them, and for connections that linger before it closes them.
     Duration drain_timeout = std::chrono::seconds(10);
     /// Between accepts that fail for want of memory or descriptors: doubled each time from the first to the second.
     Duration shortest_pause = std::chrono::milliseconds(5);

@@ -229,6 +229,9 @@ public:
     }
 
     /// Waits until a read would find bytes, the end or an error; takes nothing. Counts as a read.
+    ///
+    /// In a drain (`ServeControl::drain`) it ends at once: who then finds nothing in the descriptor itself asks
+    /// `source().reads_end()` before waiting again.
     ReadinessOperation readable() noexcept { return leat::readable(source_); }
     /// Waits until a write would take something or fail. Counts as a write.
     ReadinessOperation writable() noexcept { return leat::writable(source_); }
