@@ -14,12 +14,21 @@ function(leat_add_test_executable name)
     target_precompile_headers(${name} REUSE_FROM leat_test_support)
 endfunction()
 
-# leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...])
+# leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...] [NOISY <unit>...]
+#                [ONCE <unit>...])
 #
-# THREADS names the suites that use threads: the label which the thread sanitizer's run selects.
+# THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
+# a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
+# shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim). ONCE names those
+# that see to every backend by themselves.
 function(leat_add_tests layer)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE" ${ARGN})
     set(executable ${layer}_tests)
+    foreach(backend IN LISTS LEAT_ALL_BACKENDS)
+        if(NOT backend IN_LIST LEAT_BACKENDS)
+            list(REMOVE_ITEM arg_FILES ${backend}_test.cpp)
+        endif()
+    endforeach()
     leat_add_test_executable(${executable} LAYER ${layer} FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
 
     set(units ${arg_FILES})
@@ -30,7 +39,26 @@ function(leat_add_tests layer)
             list(APPEND labels threads)
             list(REMOVE_ITEM arg_THREADS ${unit})
         endif()
-        foreach(backend IN LISTS LEAT_BACKENDS)
+        set(rows ${LEAT_BACKENDS})
+        if(unit IN_LIST LEAT_ALL_BACKENDS)
+            set(rows ${unit})
+        endif()
+        if(unit IN_LIST arg_ONCE)
+            add_test(NAME ${layer}/${unit} COMMAND ${executable} --run_test=${unit})
+            set_tests_properties(${layer}/${unit} PROPERTIES LABELS "${labels}" TIMEOUT 180)
+            set(rows "")
+        endif()
+        if(unit IN_LIST arg_NOISY AND LEAT_KQUEUE_ON_LINUX STREQUAL "shim")
+            set(test ${layer}/${unit}@kqueue_noise)
+            add_test(NAME ${test} COMMAND ${executable} --run_test=${unit})
+            set_tests_properties(
+                ${test}
+                PROPERTIES LABELS "${labels}"
+                           ENVIRONMENT "LEAT_BACKEND=kqueue;LEAT_KQUEUE_NOISE=1"
+                           SKIP_RETURN_CODE ${LEAT_SKIPPED}
+                           TIMEOUT 180)
+        endif()
+        foreach(backend IN LISTS rows)
             set(test ${layer}/${unit}@${backend})
             add_test(NAME ${test} COMMAND ${executable} --run_test=${unit})
             set_tests_properties(
@@ -47,12 +75,13 @@ function(leat_add_tests layer)
     leat_add_completeness_test(${layer} ${executable} 1 "${units}")
 endfunction()
 
-# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [SLOW <unit>...])
+# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [SLOW <unit>...] [EPOLL <unit>...])
 #
 # Tests of the whole echo server. One CTest entry a case, so that a case which the machine cannot run is a skip with
-# its own name. SLOW names the suites that load the machine: label `slow`, one at a time.
+# its own name. SLOW names the suites that load the machine: label `slow`, one at a time. EPOLL names those that meddle with
+# that backend's own system calls.
 function(leat_add_system_tests)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;SLOW" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;SLOW;EPOLL" ${ARGN})
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
     add_dependencies(system_tests echo_server)
 
@@ -78,7 +107,11 @@ function(leat_add_system_tests)
         foreach(line IN LISTS lines)
             string(REGEX REPLACE "^[^(]*\\([ \t]*([A-Za-z0-9_]+).*" "\\1" case "${line}")
             list(APPEND cases ${unit}/${case})
-            foreach(backend IN LISTS LEAT_BACKENDS)
+            set(rows ${LEAT_BACKENDS})
+            if(unit IN_LIST arg_EPOLL)
+                set(rows epoll)
+            endif()
+            foreach(backend IN LISTS rows)
                 set(test system/${unit}/${case}@${backend})
                 add_test(NAME ${test} COMMAND system_tests --run_test=${unit}/${case})
                 set_tests_properties(

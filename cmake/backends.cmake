@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: BSL-1.0
 # The table of backends, best first. A row names a backend and the files in reactor/backend/ that make it; the rows
 # that this system has become backend_table.inc (one LEAT_BACKEND(name) a line), and each test runs once for each.
+# kqueue has no kernel of its own on Linux. For the tests of its backend, `shim` takes ours (tests/support/kqueue_shim),
+# `libkqueue` an installation of that library. Nobody would use either for anything else, so the row comes last.
+set(LEAT_KQUEUE_ON_LINUX "" CACHE STRING "Where kqueue comes from on Linux: nothing, shim, or libkqueue")
+set_property(CACHE LEAT_KQUEUE_ON_LINUX PROPERTY STRINGS "" shim libkqueue)
+
 set(LEAT_BACKENDS "")
+# Those that this system has, and all there are.
+set(LEAT_ALL_BACKENDS "")
 set(LEAT_BACKEND_SOURCES "")
 
 function(leat_backend name)
     cmake_parse_arguments(arg "" "" "SYSTEMS;SOURCES" ${ARGN})
+    set(LEAT_ALL_BACKENDS ${LEAT_ALL_BACKENDS} ${name} PARENT_SCOPE)
     if(NOT CMAKE_SYSTEM_NAME IN_LIST arg_SYSTEMS)
         return()
     endif()
@@ -21,6 +29,24 @@ leat_backend(
         close_posix.cpp
         epoll.cpp
         fork_guard_linux.cpp
+        readiness_posix.cpp
+        readiness_selector.cpp)
+
+set(kqueue_systems Darwin FreeBSD NetBSD OpenBSD DragonFly)
+if(LEAT_KQUEUE_ON_LINUX)
+    list(APPEND kqueue_systems Linux)
+endif()
+set(kqueue_fork_guard fork_guard_bsd.cpp)
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    set(kqueue_fork_guard fork_guard_linux.cpp)
+endif()
+leat_backend(
+    kqueue
+    SYSTEMS ${kqueue_systems}
+    SOURCES
+        close_posix.cpp
+        ${kqueue_fork_guard}
+        kqueue.cpp
         readiness_posix.cpp
         readiness_selector.cpp)
 

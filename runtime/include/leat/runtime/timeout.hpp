@@ -45,7 +45,8 @@ public:
 
     TimedWait(TimeLimit limit, A&& awaitable) noexcept
         : A(std::move(awaitable)), limit_(limit), expiry_(*this) {}
-    TimedWait(TimedWait&& other) noexcept : A(static_cast<A&&>(other)), limit_(other.limit_), expiry_(*this) {}
+    TimedWait(TimedWait&& other) noexcept
+        : A(static_cast<A&&>(other)), limit_(other.limit_), expiry_(*this) {}
 
     bool await_ready() {
         if (A::await_ready()) return true;

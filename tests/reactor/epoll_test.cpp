@@ -56,7 +56,7 @@ struct Fixture {
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(selector_faults, Fixture)
+BOOST_FIXTURE_TEST_SUITE(epoll, Fixture)
 
 BOOST_AUTO_TEST_CASE(modify_mends_a_registration_that_the_kernel_has_lost) {
     if (!is_epoll()) return;

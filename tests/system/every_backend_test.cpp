@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+// What each backend must show with a whole server, also in the quick run.
+#include "server_process.hpp"
+#include "swarm.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+using namespace leat::test;
+
+BOOST_AUTO_TEST_SUITE(every_backend)
+
+BOOST_AUTO_TEST_CASE(server_of_a_hundred_connections_starts_echoes_and_drains_twenty_times) {
+    constexpr std::size_t connections = 100;
+    for (int run = 0; run < 20; ++run) {
+        EchoServer server;
+        Swarm swarm(server.endpoint(), {.connections = connections, .block = 3000, .segment = 1000});
+
+        swarm.exchange(5);
+
+        BOOST_TEST(swarm.alive() == connections);
+        BOOST_TEST(swarm.blocks() == 5 * connections);
+        BOOST_TEST(server.stop() == 0);
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
