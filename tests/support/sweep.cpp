@@ -13,6 +13,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <exception>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,22 @@ using Scenario = std::function<Task<>()>;
 constexpr std::size_t most_steps = 1'000'000;
 // Real time after which a scenario that waits for another thread counts as stuck.
 constexpr int patience_milliseconds = 30'000;
+
+const char* name_of(Ending ending) noexcept {
+    switch (ending) {
+    case Ending::scope:
+        return "by its scope";
+    case Ending::scope_repeatedly:
+        return "by its scope, repeatedly";
+    case Ending::scope_after_results:
+        return "by its scope, after results";
+    case Ending::root:
+        return "by its root";
+    case Ending::executor:
+        return "by its executor";
+    }
+    return "";
+}
 
 struct Outcome {
     std::size_t points = 0;
@@ -212,7 +229,6 @@ SweepReport sweep(const std::function<Task<>()>& scenario, const SweepOptions& o
     Outcome undisturbed = run_and_check(scenario, options, std::nullopt);
     BOOST_TEST_REQUIRE(undisturbed.finished);
     report.points = undisturbed.points;
-    BOOST_TEST_MESSAGE("sweep: " << report.points << " suspension points");
     BOOST_TEST_REQUIRE(report.points > 0u);
 
     for (std::size_t point = 0; point <= report.points; ++point) {
@@ -222,18 +238,27 @@ SweepReport sweep(const std::function<Task<>()>& scenario, const SweepOptions& o
         else
             ++report.unwound;
     }
-    BOOST_TEST_MESSAGE("sweep: " << report.unwound << " runs unwound, " << report.finished
-                                 << " finished first");
+    // On standard output, whatever the log's level: how much was swept is to be seen, not believed.
+    std::cout << "sweep: " << boost::unit_test::framework::current_test_case().full_name() << ", "
+              << name_of(options.ending) << ": K = " << report.points << ", " << report.unwound
+              << " unwound, " << report.finished << " finished first" << std::endl;
     return report;
 }
 
 SweepReport sweep(const std::function<Task<>()>& scenario) { return sweep(scenario, SweepOptions()); }
 
 SweepReport sweep_all_endings(const std::function<Task<>()>& scenario) {
-    SweepReport report = sweep(scenario, SweepOptions(Ending::scope));
+    return sweep_all_endings(scenario, SweepOptions());
+}
+
+SweepReport sweep_all_endings(const std::function<Task<>()>& scenario, SweepOptions options) {
+    options.ending = Ending::scope;
+    SweepReport report = sweep(scenario, options);
     for (Ending ending :
-         {Ending::scope_repeatedly, Ending::scope_after_results, Ending::root, Ending::executor})
-        sweep(scenario, SweepOptions(ending));
+         {Ending::scope_repeatedly, Ending::scope_after_results, Ending::root, Ending::executor}) {
+        options.ending = ending;
+        sweep(scenario, options);
+    }
     return report;
 }
 

@@ -50,7 +50,8 @@ struct SweepReport {
 /// … K-th suspension.
 ///
 /// After each run, checks with Boost.Test that the executor still works, that no `Counted` object is left and none was
-/// destroyed twice, and that every allocation, frames included, has been given back. Reports K; fails if it is zero.
+/// destroyed twice, and that every allocation, frames included, has been given back. Prints one line with K on standard
+/// output; fails if K is zero.
 ///
 /// The clock is virtual: it jumps to the next deadline when neither a task nor an event is ready.
 ///
@@ -62,5 +63,7 @@ SweepReport sweep(const std::function<Task<>()>& scenario);
 
 /// The same with each way of ending in turn. The report is the first one's.
 SweepReport sweep_all_endings(const std::function<Task<>()>& scenario);
+/// The same with what is to be done before and after each run.
+SweepReport sweep_all_endings(const std::function<Task<>()>& scenario, SweepOptions options);
 
 }  // namespace leat::test
