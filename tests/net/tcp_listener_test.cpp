@@ -351,10 +351,7 @@ BOOST_AUTO_TEST_CASE(cancelled_accept_leaks_no_descriptor_at_any_point) {
     options.before = [&] { *descriptors = open_descriptors(); };
     options.after = [&] { BOOST_TEST(open_descriptors() == *descriptors); };
 
-    for (Ending ending : {Ending::scope, Ending::root, Ending::executor}) {
-        options.ending = ending;
-        sweep(accept_two, options);
-    }
+    sweep_all_endings(accept_two, options);
 }
 
 BOOST_AUTO_TEST_CASE(waiting_accept_is_told_in_a_dump) {
