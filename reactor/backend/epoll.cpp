@@ -170,7 +170,8 @@ private:
         event.events = mask;
         event.data.u64 = mark_of(slot, mode);
         if (::epoll_ctl(epoll_.get(), action, slot.handle, &event) == 0) return {};
-        // The kernel remembers otherwise: what we want is the same either way.
+        // The kernel remembers otherwise: what we want is the same either way. An entry that stands in the way of a new
+        // interest, though, may be that of another source of this descriptor, which must not fall silent: an error.
         if (action == EPOLL_CTL_ADD && errno == EEXIST && mode == 0)
             action = EPOLL_CTL_MOD;
         else if (action == EPOLL_CTL_MOD && errno == ENOENT)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Long random histories, each compared with a model that is too simple to be wrong. A failure prints its seed.
 #include "harvest.hpp"
+#include "support/allocations.hpp"
 #include "support/posix.hpp"
 
 #include <leat/reactor/poll.hpp>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -300,12 +302,18 @@ BOOST_AUTO_TEST_CASE(random_cancels_and_moves_lose_no_byte_and_change_no_order) 
 BOOST_AUTO_TEST_CASE(table_does_not_grow_with_the_sources_that_came_and_went) {
     Poll poll;
     Registrator registrator = poll.registrator();
-    for (std::uint64_t i = 0; i < 20000; ++i) {
+    auto come_and_go = [&](std::uint64_t token) {
         Link link = stream_link();
-        registrator.add(link.source, Token(i), Interest::writable);
-        if (i % 64 == 0) BOOST_TEST_REQUIRE(glance(poll).of(Token(i)) != nullptr);
-    }
+        registrator.add(link.source, Token(token), Interest::writable);
+        if (token % 64 == 0) BOOST_TEST_REQUIRE(glance(poll).of(Token(token)) != nullptr);
+    };
+    come_and_go(0);
+    const std::size_t before = outstanding_allocations();
 
+    for (std::uint64_t i = 1; i < 20000; ++i)
+        come_and_go(i);
+
+    BOOST_TEST(outstanding_allocations() == before);
     BOOST_TEST(glance(poll).status == PollStatus::timed_out);
 }
 
