@@ -380,8 +380,8 @@ BOOST_AUTO_TEST_CASE(yield_makes_no_system_call_of_its_own) {
 
     executor.run_until(loop());
 
-    // The bounded look at I/O apart: every 256 resumes, or every 50 microseconds if those last longer.
-    BOOST_TEST(executor.stats().polls < 50'000u);
+    // The bounded look at I/O apart: every 256 resumes, or after 50 microseconds, for which the clock is read every 32.
+    BOOST_TEST(executor.stats().polls <= 3'200u);
     BOOST_TEST(executor.stats().resumes >= 100'000u);
 }
 
