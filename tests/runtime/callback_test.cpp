@@ -27,6 +27,22 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace {
+
+// A value whose move calls back again, or fails.
+class Restless {
+public:
+    explicit Restless(std::function<void()> moves) : moves_(std::move(moves)) {}
+    Restless(Restless&& other) : moves_(other.moves_) {
+        if (moves_) moves_();
+    }
+
+private:
+    std::function<void()> moves_;
+};
+
+}  // namespace
+
 BOOST_AUTO_TEST_SUITE(callback)
 
 BOOST_FIXTURE_TEST_CASE(value_of_the_call_is_the_result, VirtualTime) {
@@ -76,6 +92,37 @@ BOOST_FIXTURE_TEST_CASE(later_calls_do_nothing, VirtualTime) {
 
         BOOST_TEST(answer == 1);
     });
+}
+
+BOOST_FIXTURE_TEST_CASE(value_may_call_again_while_it_is_moved, VirtualTime) {
+    int moves = 0;
+    run([&]() -> Task<> {
+        auto start = [&](Callback<Restless> done) {
+            auto call_again = [&moves, done] {
+                ++moves;
+                done(Restless(nullptr));
+            };
+            done(Restless(call_again));
+        };
+        co_await leat::callback<Restless>(start);
+    });
+
+    // Into the callback, and out of the await.
+    BOOST_TEST(moves >= 2);
+}
+
+BOOST_FIXTURE_TEST_CASE(call_whose_value_cannot_be_moved_does_not_count, VirtualTime) {
+    int answers = 0;
+    run([&]() -> Task<> {
+        auto start = [&](Callback<Restless> done) {
+            auto fail = [] { throw std::runtime_error("cannot be moved"); };
+            BOOST_CHECK_THROW(done(Restless(fail)), std::runtime_error);
+            done(Restless([&answers] { ++answers; }));
+        };
+        co_await leat::callback<Restless>(start);
+    });
+
+    BOOST_TEST(answers >= 2);
 }
 
 BOOST_AUTO_TEST_CASE(call_may_come_from_another_thread) {

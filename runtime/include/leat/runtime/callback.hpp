@@ -5,9 +5,9 @@
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/result.hpp>
 
+#include <atomic>
 #include <coroutine>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -17,12 +17,18 @@ namespace leat {
 
 namespace detail {
 
-/// What a callback and the task that waits for it share.
+/// What a callback and the task that waits for it share. There is no lock, as moving a value may run anybody's code, which
+/// may call again.
 template <class T>
 struct CallbackState {
     explicit CallbackState(Remote&& executor) noexcept : remote(std::move(executor)) {}
 
-    std::mutex mutex;
+    /// Whose `value` is: the first call's while it is coming, the task's once it has come.
+    enum class Stage { none, coming, come };
+
+    bool has_come() const noexcept { return stage.load(std::memory_order_acquire) == Stage::come; }
+
+    std::atomic<Stage> stage = Stage::none;
     std::optional<T> value;
     Remote remote;
     // The executor's thread only. Null once nobody waits.
@@ -33,7 +39,7 @@ struct CallbackState {
 }  // namespace detail
 
 /// The function that a C interface is given: the first call hands its value to the task that waits, from whatever
-/// thread; later calls, and calls after a cancellation, do nothing.
+/// thread; later calls, and calls after a cancellation, do nothing. One whose value cannot be moved does not count.
 ///
 /// Thread-safety: any thread. Copies are one callback.
 /// Lifetime:      may outlive the task and the executor. If all copies go without a call, the task waits on.
@@ -41,12 +47,19 @@ template <class T>
 class Callback {
 public:
     void operator()(T value) const {
-        {
-            std::lock_guard lock(state_->mutex);
-            if (state_->value) return;
-            state_->value.emplace(std::move(value));
-        }
+        using Stage = typename detail::CallbackState<T>::Stage;
+        // What the value's constructor runs may end this object.
         std::shared_ptr<detail::CallbackState<T>> state = state_;
+        Stage none = Stage::none;
+        if (!state->stage.compare_exchange_strong(none, Stage::coming, std::memory_order_acquire)) return;
+        try {
+            state->value.emplace(std::move(value));
+        } catch (...) {
+            state->stage.store(Stage::none, std::memory_order_release);
+            throw;
+        }
+        // Seen by `has_come`.
+        state->stage.store(Stage::come, std::memory_order_release);
         // An executor that is gone has no task to tell.
         (void)state->remote.try_post([state]() noexcept {
             if (Wait* waiting = std::exchange(state->waiting, nullptr)) state->resume(*waiting);
@@ -84,26 +97,18 @@ public:
     }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
 
-    T await_resume() {
-        std::lock_guard lock(state_->mutex);
-        return std::move(*state_->value);
-    }
+    T await_resume() { return std::move(*state_->value); }
     Result<T> result() { return Result<T>(await_resume()); }
 
     void cancel() noexcept override {
         // A value that has come wins, even if the executor has not been told yet.
-        if (state_->waiting == nullptr || has_value()) return;
+        if (state_->waiting == nullptr || state_->has_come()) return;
         state_->waiting = nullptr;
         this->withdrawn();
     }
     std::string describe() const override { return "a callback"; }
 
 private:
-    bool has_value() const {
-        std::lock_guard lock(state_->mutex);
-        return state_->value.has_value();
-    }
-
     Start start_;
     std::shared_ptr<detail::CallbackState<T>> state_;
 };
