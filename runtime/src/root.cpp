@@ -53,6 +53,8 @@ void Root::throw_if_failed() {
     if (state_ == State::running)
         throw std::system_error(make_error_code(errc::busy), "leat: the task has not ended");
     if (state_ == State::unwound) throw std::system_error(make_error_code(errc::cancelled), "leat: task");
+    if (state_ == State::spent) stop_for_spent_task();
+    state_ = State::spent;
     if (std::exception_ptr exception = take_exception(*task_)) std::rethrow_exception(std::move(exception));
 }
 

@@ -8,7 +8,7 @@
 namespace leat::detail {
 
 void stop_for_spent_task() noexcept {
-    write_notice("leat: a task is awaited or run a second time, or was moved from");
+    write_notice("leat: a task is awaited, run or its result taken a second time, or it was moved from");
     std::abort();
 }
 

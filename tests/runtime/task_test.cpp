@@ -371,6 +371,54 @@ BOOST_AUTO_TEST_CASE(task_that_was_moved_from_cannot_be_run) {
     BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
 }
 
+BOOST_AUTO_TEST_CASE(result_of_a_started_task_that_is_taken_twice_says_so_and_aborts) {
+    for (bool fails : {false, true}) {
+        ChildEnd end = end_of_child([fails] {
+            Executor executor;
+            auto task = [](bool throws) -> Task<int> {
+                if (throws) throw std::runtime_error("it failed");
+                co_return 1;
+            };
+            Running<int> running = executor.start(task(fails));
+            executor.run();
+            try {
+                running.get();
+            } catch (const std::runtime_error&) {
+            }
+            running.get();
+        });
+
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(started_task_whose_handle_was_moved_from_says_so_and_aborts) {
+    for (const char* use : {"get", "cancel", "has_ended"}) {
+        ChildEnd end = end_of_child([use] {
+            Executor executor;
+            Running<int> running = executor.start(ready(1));
+            Running<int> other = std::move(running);
+            executor.run();
+            if (use == std::string("get")) running.get();
+            if (use == std::string("cancel")) running.cancel();
+            if (use == std::string("has_ended")) (void)running.has_ended();
+        });
+
+        BOOST_TEST(end.signal == SIGABRT, use);
+        BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
+    }
+}
+
+BOOST_FIXTURE_TEST_CASE(started_task_that_was_asked_too_early_still_gives_its_result, VirtualTime) {
+    Running<int> running = executor.start(ready(1));
+
+    BOOST_CHECK_THROW(running.get(), std::system_error);
+
+    executor.run();
+    BOOST_TEST(running.get() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(task_knows_where_it_is_defined) {
     // The frame is the combinator's to look at: it releases the task.
     Task<int> task = ready(1);

@@ -40,10 +40,11 @@ public:
     Root* previous_root = nullptr;
 
 protected:
+    /// Before the result is taken, for which there is one time.
     void throw_if_failed();
 
 private:
-    enum class State { running, finished, unwound };
+    enum class State { running, finished, unwound, spent };
 
     void end(State state) noexcept;
 
@@ -69,6 +70,8 @@ public:
 
 /// A task that was started with `Executor::start`. Destroying it before the task has ended cancels the task.
 ///
+/// What was moved from can only be destroyed or assigned to, and a result taken only once: anything else says so and aborts.
+///
 /// Thread-safety: the executor's thread.
 /// Lifetime:      ends before the executor.
 template <class T>
@@ -85,17 +88,23 @@ public:
         root_.release()->orphan();
     }
 
-    bool has_ended() const noexcept { return root_->has_ended(); }
+    bool has_ended() const noexcept { return root().has_ended(); }
 
     /// Asks the task to end; it unwinds while the executor runs.
-    void cancel() noexcept { root_->cancel(); }
+    void cancel() noexcept { root().cancel(); }
 
-    /// The result, once, after the end. Errors: the task's exception; `leat::errc::cancelled`.
-    T get() { return root_->take(); }
+    /// The result, once, after the end. Errors: the task's exception; `leat::errc::cancelled`; `busy` before the end.
+    T get() { return root().take(); }
 
 private:
     friend class Executor;
     explicit Running(std::unique_ptr<detail::TypedRoot<T>> root) noexcept : root_(std::move(root)) {}
+
+    detail::TypedRoot<T>& root() const noexcept {
+        if (root_ == nullptr) [[unlikely]]
+            detail::stop_for_spent_task();
+        return *root_;
+    }
 
     std::unique_ptr<detail::TypedRoot<T>> root_;
 };

@@ -31,9 +31,6 @@ struct FinalSuspend {
     void await_resume() const noexcept {}
 };
 
-// A task that is awaited or run holds none: it was moved from, or awaited before. Says so and aborts.
-[[noreturn]] void stop_for_spent_task() noexcept;
-
 template <class T>
 struct TaskResult {
     TaskResult() noexcept {}
@@ -244,7 +241,9 @@ public:
 /// Thread-safety: the executor's thread, once awaited.
 /// Lifetime:      reference parameters outlive the task, as for every coroutine. Started, it cannot be destroyed
 ///                from outside; not started, destroying it destroys its parameters.
-/// Errors:        an exception that leaves the coroutine comes out of `co_await`.
+/// Errors:        an exception that leaves the coroutine comes out of `co_await`. One that leaves a destructor while the
+///                frame is destroyed, as by a cancellation, is std::terminate, as destructors are noexcept: do
+///                what can fail before the scope ends.
 /// Complexity:    starting, finishing and awaiting are O(1), allocate nothing while the pool of frames serves, and
 ///                take no more than 16 KiB of stack, however long a chain of awaits is.
 template <class T>

@@ -19,6 +19,9 @@ struct Completions;
 template <class T>
 class TaskPromise;
 class TaskAwaiterBase;
+
+// What was to give a task or its result has none: it was moved from, or has given it before. Says so and aborts.
+[[noreturn]] void stop_for_spent_task() noexcept;
 }  // namespace detail
 
 /// What a task inherits from whoever awaits it: its executor and the scope that a cancellation reaches.
