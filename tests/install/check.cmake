@@ -2,7 +2,7 @@
 # One step of the install test, in the folder WORK:
 #
 #   STEP=install            installs the build tree LEAT_BINARY_DIR, then moves it: nothing may remember where it was
-#   STEP=package            the stranger's project finds the package, builds and runs
+#   STEP=package_<layer>    the stranger's project finds this component of the package, builds and runs
 #   STEP=subdirectory       the same with leat's sources as a part of its build
 #   STEP=pkg_config         the same program from one compiler command
 #   STEP=unknown_component  a component that does not exist is refused by its name
@@ -28,8 +28,8 @@ if(STEP STREQUAL "install")
     file(REMOVE_RECURSE "${prefix}" "${build}")
     run("${CMAKE_COMMAND}" --install "${LEAT_BINARY_DIR}" --prefix "${build}")
     file(RENAME "${build}" "${prefix}")
-elseif(STEP STREQUAL "package")
-    configure("-DCMAKE_PREFIX_PATH=${prefix}")
+elseif(STEP MATCHES "^package_(.+)$")
+    configure("-DCMAKE_PREFIX_PATH=${prefix}" "-DLEAT_COMPONENT=${CMAKE_MATCH_1}")
     run("${CMAKE_COMMAND}" --build "${build}")
     run("${build}/stranger")
 elseif(STEP STREQUAL "subdirectory")
@@ -47,7 +47,7 @@ elseif(STEP STREQUAL "pkg_config")
     endif()
     separate_arguments(flags UNIX_COMMAND "${flags}")
     file(MAKE_DIRECTORY "${build}")
-    run("${COMPILER}" -std=c++20 "${project}/stranger.cpp" -o "${build}/stranger" ${flags})
+    run("${COMPILER}" -std=c++20 "${project}/net_stranger.cpp" -o "${build}/stranger" ${flags})
     run("${build}/stranger")
 elseif(STEP STREQUAL "unknown_component")
     file(REMOVE_RECURSE "${build}")
