@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What happens when the kernel's set and ours disagree: somebody meddled with it behind our back, or with a
-// descriptor. Each is mended, or ends in a clean error; none harms the queue.
+// What only the backend on epoll does when the kernel's set and ours disagree: somebody meddled with it behind our back,
+// or with a descriptor. Each is mended, or ends in a clean error; none harms the queue.
 #include "harvest.hpp"
 #include "support/posix.hpp"
-#include "support/skip.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -30,12 +29,6 @@ struct Fixture {
     Link link = stream_link();
     int fd = link.source.native_handle();
 
-    bool is_epoll() const {
-        if (poll.backend().name() == "epoll") return true;
-        skip("epoll", "the faults are made with epoll_ctl");
-        return false;
-    }
-
     // As somebody else would who holds the same epoll descriptor.
     void meddle(int operation, int target, std::uint32_t mask = EPOLLIN, std::uint64_t data = 0) const {
         epoll_event event{};
@@ -59,7 +52,6 @@ struct Fixture {
 BOOST_FIXTURE_TEST_SUITE(epoll, Fixture)
 
 BOOST_AUTO_TEST_CASE(modify_mends_a_registration_that_the_kernel_has_lost) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     meddle(EPOLL_CTL_DEL, fd);
     std::error_code error;
@@ -73,7 +65,6 @@ BOOST_AUTO_TEST_CASE(modify_mends_a_registration_that_the_kernel_has_lost) {
 
 // Whose it is nobody can tell: to take it over could silence another source of the same descriptor.
 BOOST_AUTO_TEST_CASE(add_of_what_the_kernel_has_already_is_refused_and_changes_nothing) {
-    if (!is_epoll()) return;
     meddle(EPOLL_CTL_ADD, fd);
     std::error_code error;
 
@@ -91,7 +82,6 @@ BOOST_AUTO_TEST_CASE(add_of_what_the_kernel_has_already_is_refused_and_changes_n
 }
 
 BOOST_AUTO_TEST_CASE(remove_of_what_the_kernel_has_lost_succeeds) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     meddle(EPOLL_CTL_DEL, fd);
 
@@ -102,7 +92,6 @@ BOOST_AUTO_TEST_CASE(remove_of_what_the_kernel_has_lost_succeeds) {
 }
 
 BOOST_AUTO_TEST_CASE(close_of_what_the_kernel_has_lost_is_clean) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     meddle(EPOLL_CTL_DEL, fd);
 
@@ -125,20 +114,6 @@ BOOST_AUTO_TEST_CASE(descriptor_that_somebody_else_closed_is_removed_in_peace) {
     check_that_the_queue_works();
 }
 
-BOOST_AUTO_TEST_CASE(operation_on_a_descriptor_that_somebody_else_closed_fails) {
-    std::array<std::byte, 8> buffer{};
-    Operation first = Operation::send(link.source, bytes_of("x"));
-    BOOST_TEST(poll.submit(first));
-    ::close(fd);
-
-    Operation operation = Operation::receive(link.source, buffer);
-    BOOST_TEST(poll.submit(operation));
-
-    BOOST_TEST((operation.error() == std::errc::bad_file_descriptor));
-    (void)link.source.release();
-    check_that_the_queue_works();
-}
-
 BOOST_AUTO_TEST_CASE(first_operation_on_a_file_descriptor_that_cannot_be_polled_still_tries_it) {
     Source file(checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open"));
     std::array<std::byte, 4> buffer{};
@@ -157,7 +132,6 @@ BOOST_AUTO_TEST_CASE(first_operation_on_a_file_descriptor_that_cannot_be_polled_
 }
 
 BOOST_AUTO_TEST_CASE(foreign_entries_in_the_kernels_set_are_passed_over) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     std::mt19937_64 random(7);
     std::vector<Link> strangers;
@@ -183,7 +157,6 @@ BOOST_AUTO_TEST_CASE(foreign_entries_in_the_kernels_set_are_passed_over) {
 }
 
 BOOST_AUTO_TEST_CASE(events_of_a_duplicate_whose_original_was_removed_behind_our_back_reach_nobody) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     const OwnedFd duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
     // Somebody closes our number: the kernel keeps reporting the open description, and nobody can remove it.
@@ -202,7 +175,6 @@ BOOST_AUTO_TEST_CASE(events_of_a_duplicate_whose_original_was_removed_behind_our
 }
 
 BOOST_AUTO_TEST_CASE(stale_events_do_not_end_a_poll_early) {
-    if (!is_epoll()) return;
     registrator.add(link.source, Token(1), Interest::readable);
     const OwnedFd duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
     ::close(fd);

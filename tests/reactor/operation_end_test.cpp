@@ -8,6 +8,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <chrono>
@@ -516,6 +517,22 @@ BOOST_AUTO_TEST_CASE(firehose_lets_other_operations_end) {
     }
 
     BOOST_TEST(waiting.is_ended());
+}
+
+BOOST_AUTO_TEST_CASE(operation_on_a_descriptor_that_somebody_else_closed_fails) {
+    Operation first = Operation::send(link.source, bytes_of("x"));
+    BOOST_TEST(poll.submit(first));
+    ::close(fd);
+
+    Operation operation = Operation::receive(link.source, buffer);
+    BOOST_TEST(poll.submit(operation));
+
+    BOOST_TEST((operation.error() == std::errc::bad_file_descriptor));
+    (void)link.source.release();
+    Link fresh = stream_link();
+    Operation after = Operation::send(fresh.source, bytes_of("y"));
+    BOOST_TEST(poll.submit(after));
+    BOOST_TEST(!after.has_failed());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
