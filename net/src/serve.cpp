@@ -45,6 +45,39 @@ constexpr Duration longest_look_at_lingering = std::chrono::milliseconds(500);
 // Sweeps for idle connections are at least so far apart.
 constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 
+/// What a server may have to tell. Each is told once in a while, whatever else is told.
+enum class Trouble {
+    accept_failed,
+    no_descriptors,
+    no_memory,
+    handler_not_started,
+    on_failure_threw,
+    not_lingering,
+};
+constexpr std::size_t trouble_count = static_cast<std::size_t>(Trouble::not_lingering) + 1;
+
+const char* name_of(Trouble trouble) noexcept {
+    switch (trouble) {
+    case Trouble::accept_failed:
+    case Trouble::no_descriptors:
+    case Trouble::no_memory:
+        break;
+    case Trouble::handler_not_started:
+        return "a connection was closed";
+    case Trouble::on_failure_threw:
+        return "on_failure";
+    case Trouble::not_lingering:
+        return "a drained connection was closed at once";
+    }
+    return "accept";
+}
+
+Trouble trouble_of(socket::AcceptFailure failure) noexcept {
+    if (failure == socket::AcceptFailure::no_descriptors) return Trouble::no_descriptors;
+    if (failure == socket::AcceptFailure::no_memory) return Trouble::no_memory;
+    return Trouble::accept_failed;
+}
+
 /// Tells a task which executor it runs on.
 class CurrentExecutor final : public Wait {
 public:
@@ -188,7 +221,7 @@ private:
     template <class Kind, class... More>
     void start_as(TcpStream&& stream, More... more);
     void count_failure(std::exception_ptr failure) noexcept;
-    void notice(const char* what, const std::string& why) noexcept;
+    void notice(Trouble trouble, const std::string& why) noexcept;
     void arm_sweep() noexcept;
     void expired() noexcept override;
     template <class Visit>
@@ -212,7 +245,7 @@ private:
     Source reserve_;
     int failures_in_a_row_ = 0;
     Duration pause_length_;
-    TimePoint next_notice_{};
+    std::array<TimePoint, trouble_count> next_notices_{};
     std::error_code fatal_;
     // Its bytes are those of connections that have ended.
     ServeReport report_;
@@ -383,7 +416,7 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
         return Duration::zero();
     }
     ++report_.accept_errors;
-    notice("accept", error.message());
+    notice(trouble_of(failure), error.message());
     if (failure == AcceptFailure::no_descriptors && reserve_.is_open()) {
         reserve_.close();
         return Duration::zero();
@@ -410,7 +443,7 @@ void Server::start(TcpStream&& stream) noexcept {
             start_as<UntimedConnection>(std::move(stream));
     } catch (...) {
         count_failure(std::current_exception());
-        notice("a connection was closed", "its handler could not be started");
+        notice(Trouble::handler_not_started, "its handler could not be started");
         return;
     }
     if (has_idle_timeout() && !is_armed()) arm_sweep();
@@ -489,7 +522,7 @@ void Server::linger(Source&& closed) noexcept {
         ++lingering_;
         group_->adopt(*lingering.release(), task.release().promise());
     } catch (const std::bad_alloc&) {
-        notice("a drained connection was closed at once", "out of memory");
+        notice(Trouble::not_lingering, "out of memory");
     }
 }
 
@@ -499,7 +532,7 @@ void Server::count_failure(std::exception_ptr failure) noexcept {
     try {
         options_.on_failure(std::move(failure));
     } catch (...) {
-        notice("on_failure", "it threw an exception");
+        notice(Trouble::on_failure_threw, "it threw an exception");
     }
 }
 
@@ -519,12 +552,13 @@ ServeReport Server::report() const noexcept {
     return report;
 }
 
-void Server::notice(const char* what, const std::string& why) noexcept {
+void Server::notice(Trouble trouble, const std::string& why) noexcept {
     TimePoint now = executor_.now();
-    if (now < next_notice_) return;
-    next_notice_ = saturating_add(now, pause_between_notices);
+    TimePoint& next_time = next_notices_[static_cast<std::size_t>(trouble)];
+    if (now < next_time) return;
+    next_time = saturating_add(now, pause_between_notices);
     try {
-        executor_.notice("serve: " + std::string(what) + ": " + why);
+        executor_.notice("serve: " + std::string(name_of(trouble)) + ": " + why);
     } catch (const std::bad_alloc&) {
         // There is nothing left to say it with.
     }

@@ -90,6 +90,11 @@ struct Server {
             co_await yield();
     }
 
+    Task<> wait_for_failures(std::size_t count) {
+        while (control.report().failed != count)
+            co_await yield();
+    }
+
     std::vector<std::string> notices;
     Executor executor;
     TcpListener listener = TcpListener::bind(Address::loopback(0));
@@ -770,6 +775,27 @@ BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails) {
 
     BOOST_TEST(report.accept_errors <= 6u);
     BOOST_TEST(notices.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back) {
+    options.on_failure = [](std::exception_ptr) { throw std::runtime_error("not even this works"); };
+    auto fail = [](TcpStream) -> Task<> {
+        co_await yield();
+        throw std::runtime_error("as it may");
+    };
+
+    serve_during(fail, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await wait_for_failures(1);
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        DescriptorLimit none(DescriptorLimit::nothing);
+        while (control.report().accept_errors < 2)
+            co_await yield();
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 2u);
+    BOOST_TEST(notices[0].find("on_failure") != std::string::npos, notices[0]);
+    BOOST_TEST(notices[1].find("accept") != std::string::npos, notices[1]);
 }
 
 // ---- Cancellation ----
