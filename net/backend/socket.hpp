@@ -84,10 +84,10 @@ std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::by
 /// `invalid_handle`, without an error: nobody waits. Connections that were aborted meanwhile are passed over.
 NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept;
 
-/// A handle that is good for nothing but to be closed when one is needed; `invalid_handle` if there is none left.
-NativeHandle open_reserve() noexcept;
+/// A handle that is good for nothing but to be closed when one is needed.
+NativeHandle open_reserve(std::error_code& error) noexcept;
 
-/// What an error of accept means for a server.
+/// What an error of accept, or of opening a reserve, means for a server.
 enum class AcceptFailure {
     /// That connection's own trouble, or the network's: the next one may be fine.
     passing,

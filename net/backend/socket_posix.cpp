@@ -287,7 +287,9 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
 }
 
 // Not /dev/null: a root folder of its own need not have one, and then nobody would be let in.
-NativeHandle open_reserve() noexcept { return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+NativeHandle open_reserve(std::error_code& error) noexcept {
+    return checked(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error);
+}
 
 AcceptFailure classify_accept_failure(const std::error_code& error) noexcept {
     if (error.category() != std::system_category()) return AcceptFailure::fatal;

@@ -11,7 +11,8 @@
 // go on waiting in silence. So one descriptor is held in reserve. When accepting fails for want of one, the reserve is
 // closed and accepting goes on with what that gives. From then on, whoever comes is served if the reserve can be opened
 // again, and otherwise is closed at once, at a measured pace. If not even that helps, accepting pauses, longer each
-// time, until a connection ends or the pause does.
+// time, until a connection ends or the pause does. Where the reserve is refused for another reason (a filter of system
+// calls may allow no sockets but those of the network), there is none, and everybody is served all the same.
 #include <leat/net/serve.hpp>
 
 #include <leat/runtime/task_group.hpp>
@@ -50,6 +51,7 @@ enum class Trouble {
     accept_failed,
     no_descriptors,
     no_memory,
+    no_reserve,
     handler_not_started,
     on_failure_threw,
     not_lingering,
@@ -62,6 +64,8 @@ const char* name_of(Trouble trouble) noexcept {
     case Trouble::no_descriptors:
     case Trouble::no_memory:
         break;
+    case Trouble::no_reserve:
+        return "no descriptor is held in reserve";
     case Trouble::handler_not_started:
         return "a connection was closed";
     case Trouble::on_failure_threw:
@@ -215,6 +219,7 @@ private:
     Duration accepted(TcpStream&& stream) noexcept;
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
+    bool restore_reserve() noexcept;
     void start(TcpStream&& stream) noexcept;
     void linger(Source&& closed) noexcept;
     void leave_group() noexcept;
@@ -241,8 +246,9 @@ private:
     Acceptance* acceptance_ = nullptr;
     Pause* pause_ = nullptr;
 
-    // Closed: descriptors are short.
+    // Closed: descriptors are short, or the system gives none of this kind, which is told once.
     Source reserve_;
+    bool told_of_no_reserve_ = false;
     int failures_in_a_row_ = 0;
     Duration pause_length_;
     std::array<TimePoint, trouble_count> next_notices_{};
@@ -348,9 +354,9 @@ Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& han
       handler_(handler),
       options_(options),
       control_(control),
-      reserve_(socket::open_reserve()),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
+    restore_reserve();
 }
 
 Server::~Server() {
@@ -396,8 +402,7 @@ ServeReport Server::finish() {
 Duration Server::accepted(TcpStream&& stream) noexcept {
     failures_in_a_row_ = 0;
     pause_length_ = options_.shortest_pause;
-    if (!reserve_.is_open()) reserve_ = Source(socket::open_reserve());
-    if (!reserve_.is_open()) {
+    if (!restore_reserve()) {
         stream.close();
         ++report_.shed;
         return pause_after_shedding;
@@ -424,6 +429,17 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     if (failure == AcceptFailure::passing && ++failures_in_a_row_ <= failures_without_pause)
         return Duration::zero();
     return next_pause();
+}
+
+/// False if there is no descriptor left for it.
+bool Server::restore_reserve() noexcept {
+    if (reserve_.is_open()) return true;
+    std::error_code error;
+    reserve_ = Source(socket::open_reserve(error));
+    if (!error) return true;
+    if (socket::classify_accept_failure(error) == socket::AcceptFailure::no_descriptors) return false;
+    if (!std::exchange(told_of_no_reserve_, true)) notice(Trouble::no_reserve, error.message());
+    return true;
 }
 
 Duration Server::next_pause() noexcept {

@@ -496,6 +496,32 @@ BOOST_AUTO_TEST_CASE(missing_null_device_turns_nobody_away) {
     expect_clean_end(server);
 }
 
+BOOST_AUTO_TEST_CASE(filter_that_refuses_the_reserve_turns_nobody_away_and_is_told_once) {
+    if (!can_inject()) return;
+    // As under a filter of system calls that allows sockets of the network only: the first is the listener.
+    EchoServer server(Injection().fail("socket", "EAFNOSUPPORT", "2+"));
+
+    BOOST_TEST(count_served(server, 20) == 20u);
+
+    BOOST_TEST(server.trace().injected("socket") > 0u);
+    BOOST_TEST(server.complaints() == 1u, server.process().errors());
+    expect_clean_end(server);
+}
+
+BOOST_AUTO_TEST_CASE(filter_that_refuses_the_reserve_does_not_make_want_of_descriptors_worse) {
+    if (!can_inject()) return;
+    EchoServer server(Injection().fail("socket", "EAFNOSUPPORT", "2+").fail("accept4", "EMFILE", "3..8"));
+    Client early(server.endpoint());
+    early.expect_echo(1000);
+
+    BOOST_TEST(count_served(server, 20) == 20u);
+
+    BOOST_TEST(server.trace().injected("accept4") == 6u);
+    BOOST_TEST(server.complaints() >= 2u, server.process().errors());
+    early.expect_echo(1000);
+    expect_clean_end(server);
+}
+
 BOOST_AUTO_TEST_CASE(signal_whose_wake_call_failed_is_not_forgotten) {
     if (!can_inject()) return;
     EchoServer server(Injection().fail("write", "EAGAIN", "1").only_on("anon_inode:[eventfd]"));
