@@ -138,6 +138,7 @@ TimerId Core::add_timer(TimePoint deadline, Token token) {
 }
 
 bool Core::cancel_timer(TimerId timer) {
+    if (guard_.is_forked_child()) return false;
     std::lock_guard lock(mutex_);
     auto entry = timer_deadlines_.find(static_cast<std::uint64_t>(timer));
     if (entry == timer_deadlines_.end()) return false;

@@ -45,6 +45,7 @@ public:
     void wake() noexcept { notify(notified | user_wake); }
     void close() noexcept;
     bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
+    bool is_forked() const noexcept { return guard_.is_forked_child(); }
     NativeHandle native_handle() const noexcept;
 
     // Owner.

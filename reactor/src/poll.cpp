@@ -61,6 +61,8 @@ void Registrator::close() noexcept { core_->close(); }
 
 bool Registrator::is_closed() const noexcept { return core_->is_closed(); }
 
+bool Registrator::is_forked() const noexcept { return core_->is_forked(); }
+
 Poll::Poll(Backend backend, const Clock& clock)
     : core_(new detail::Core(backend, clock)), completions_(core_) {}
 

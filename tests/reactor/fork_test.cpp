@@ -91,6 +91,25 @@ BOOST_AUTO_TEST_CASE(every_change_in_the_child_is_refused) {
     check_that_the_parent_is_unaffected();
 }
 
+BOOST_AUTO_TEST_CASE(timer_is_not_cancelled_in_the_child) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    const TimerId timer = registrator.add_timer(TimePoint::max(), Token(3));
+
+    const int status = run_in_child([&] { return !registrator.cancel_timer(timer); });
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(registrator.cancel_timer(timer));
+    check_that_the_parent_is_unaffected();
+}
+
+BOOST_AUTO_TEST_CASE(registrator_knows_in_which_process_it_is) {
+    registrator.add(link.source, Token(1), Interest::readable);
+
+    BOOST_TEST(!registrator.is_forked());
+    BOOST_TEST(run_in_child([&] { return registrator.is_forked(); }) == 0);
+    check_that_the_parent_is_unaffected();
+}
+
 BOOST_AUTO_TEST_CASE(operation_in_the_child_fails) {
     registrator.add(link.source, Token(1), Interest::readable);
     Link other = stream_link();

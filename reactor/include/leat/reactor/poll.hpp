@@ -41,11 +41,13 @@ enum class PollStatus {
 
 /// Registers sources and timers with a Poll, wakes it and closes it, also while it blocks in `poll`.
 ///
-/// Cheap to copy. Each call that changes something comes in two forms: one throws `std::system_error`, one
-/// sets an `std::error_code`.
+/// Cheap to copy. `add`, `modify` and `remove` of a `Source` come in two forms: one throws `std::system_error`, one sets an
+/// `std::error_code`.
 ///
 /// Thread-safety: any thread; one *source* is to be used by one thread at a time.
-/// Lifetime:      may outlive the Poll: its calls then fail with `leat::errc::closed` and touch nothing.
+/// Lifetime:      may outlive the Poll: what adds or changes then fails with `leat::errc::closed` and touches nothing, what
+///                does not say so (`cancel_timer`, `wake`, `close`) still may be called. The same holds in a forked child,
+///                with `leat::errc::forked`; nothing that it calls reaches the parent.
 class Registrator {
 public:
     Registrator(const Registrator& other) noexcept;
@@ -58,7 +60,7 @@ public:
     /// Takes effect at once, also on a poll that blocks. Once it has returned without an error, `close` comes
     /// after it; once `close` has returned, it fails.
     ///
-    /// Errors: `already_registered` (with this queue or another), `closed`, `std::errc::invalid_argument` for
+    /// Errors: `already_registered` (with this queue or another), `closed`, `forked`, `std::errc::invalid_argument` for
     ///         an empty interest, the system's (EPERM for a regular file, ENOSPC, ENOMEM), after which nothing
     ///         is registered.
     void add(Source& source, Token token, Interest interest, Mode mode = Mode::persistent);
@@ -67,16 +69,17 @@ public:
     /// Replaces token, interest and mode. What was reported for the old ones and not yet looked at is dropped;
     /// what is ready is reported anew.
     ///
-    /// Errors: `not_registered`, `closed`, the system's.
+    /// Errors: `not_registered`, `closed`, `forked`, `std::errc::invalid_argument` for an empty interest, the system's.
     void modify(Source& source, Token token, Interest interest, Mode mode = Mode::persistent);
     void modify(Source& source, Token token, Interest interest, Mode mode, std::error_code& error) noexcept;
 
     /// Ends the registration. Once this has returned, no poll and no iteration gives an event of it.
     ///
-    /// Errors: `not_registered`, `closed`.
+    /// Errors: `not_registered`, `closed`, `forked`.
     void remove(Source& source);
     void remove(Source& source, std::error_code& error) noexcept;
 
+    /// The same for what consists of several sources: it registers its parts, and says in what ways that may fail.
     template <CompositeSource S>
     void add(S& source, Token token, Interest interest);
     template <CompositeSource S>
@@ -86,10 +89,12 @@ public:
 
     /// Gives one event with `is_timeout()` once the Poll's clock has reached `deadline`; never early.
     ///
+    /// Errors:     `closed`, `forked`, as `std::system_error`; `std::bad_alloc`.
     /// Complexity: O(log n) and an allocation now and then. Coroutines' timers are the executor's wheel.
     TimerId add_timer(TimePoint deadline, Token token);
 
-    /// Takes the timer back. False if it had fired (or was cancelled) already.
+    /// Takes the timer back. False if there is nothing to take: it has fired, or was cancelled, already, or this is a forked
+    /// child.
     bool cancel_timer(TimerId timer);
 
     /// Ends the poll that runs, or else the next one. Several wakes may end the same poll; none is lost.
@@ -100,6 +105,8 @@ public:
     /// Ends polling for good: the poll that runs returns, after what it has harvested.
     void close() noexcept;
     bool is_closed() const noexcept;
+    /// Whether this process is a forked child of the one that made the Poll.
+    bool is_forked() const noexcept;
 
 private:
     friend class Poll;
