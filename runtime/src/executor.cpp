@@ -324,16 +324,20 @@ void Executor::shut_down() noexcept {
     running_ = true;
     note_stack();
     TimePoint give_up = saturating_add(steady_clock().now(), options_.shutdown_deadline);
-    bool takes_mail = true;
+    // A forked child has a copy: what was posted is the parent's to call, and the kernel's queue the parent's to ask.
+    const bool is_copy = inbox_->is_forked();
+    bool takes_mail = !is_copy;
     while (takes_mail || roots_ != nullptr) {
         if (roots_ == nullptr) {
             // What was posted before this is still called, and may start tasks.
             inbox_->close();
             takes_mail = false;
         }
-        do
-            take_posted();
-        while (!takes_mail && inbox_->has_mail());
+        if (!is_copy) {
+            do
+                take_posted();
+            while (!takes_mail && inbox_->has_mail());
+        }
         cancel_roots();
         fire_timers();
         deliver_completions(whole_batch);
@@ -346,7 +350,7 @@ void Executor::shut_down() noexcept {
             // What is waited for now comes from outside, rarely and soon.
             if (is_idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
-        look_at_io(false);
+        if (!is_copy) look_at_io(false);
     }
     running_ = false;
 }

@@ -18,6 +18,8 @@ Inbox::~Inbox() {
 }
 
 bool Inbox::push(PostedFunction&& function) {
+    if (is_forked()) [[unlikely]]
+        return false;
     std::unique_ptr<Block> next;
     std::uint64_t position = tail_.load(std::memory_order_acquire);
     Block* block = nullptr;

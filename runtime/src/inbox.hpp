@@ -39,7 +39,7 @@ public:
     Inbox& operator=(const Inbox&) = delete;
     ~Inbox();
 
-    /// False, with `function` untouched, once closed.
+    /// False, with `function` untouched, once closed or in a forked child, whose executor never runs.
     bool push(PostedFunction&& function);
 
     /// Whether `take` might find something; it does if something was posted before in the order of things.
@@ -90,6 +90,8 @@ public:
         tail_.fetch_or(closed);
         state_.store(State::mail);
     }
+
+    bool is_forked() const noexcept { return registrator_.is_forked(); }
 
     /// Whether a Remote is held: somebody may still bring work. To be asked before `has_mail`, since the last holder
     /// may post and go in between.

@@ -22,6 +22,9 @@ Remote::~Remote() {
 
 bool Remote::push(detail::PostedFunction&& function) { return inbox_->push(std::move(function)); }
 
-void Remote::throw_closed() { throw std::system_error(make_error_code(errc::closed), "leat: post"); }
+void Remote::throw_refused() const {
+    errc refusal = inbox_->is_forked() ? errc::forked : errc::closed;
+    throw std::system_error(make_error_code(refusal), "leat: post");
+}
 
 }  // namespace leat

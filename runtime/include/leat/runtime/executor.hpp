@@ -73,6 +73,11 @@ struct ExecutorStats {
 /// In another event loop: `start` a task, then call `turn` whenever `poll_handle()` is readable or
 /// `next_timeout()` has passed.
 ///
+/// After a `fork` the child has a copy that never runs: running it, and posting to it, fails with `leat::errc::forked`.
+/// Destroying it unwinds the copies of its tasks, calls nothing that was posted, and leaves the parent's queue alone. A
+/// child that goes on in leat makes an executor of its own; one that was forked inside a task must end with `_exit` or
+/// `exec`.
+///
 /// Thread-safety: the owner's thread; `remote()` and `dump_tasks()` too. What `remote()` gave is for any.
 /// Lifetime:      outlives its tasks and timers. Destroying it cancels the tasks that still run and turns until
 ///                they have unwound. Sources bound to it may outlive it.
@@ -88,7 +93,7 @@ public:
     /// Runs `task`, and whatever else is on the executor, until `task` has ended; gives its result or throws
     /// its exception.
     ///
-    /// Errors: `leat::errc::deadlock` if the clock is virtual and nothing can ever run again (the message is a dump
+    /// Errors: `forked`; `leat::errc::deadlock` if the clock is virtual and nothing can ever run again (the message is a dump
     ///         of the tasks; `task` is cancelled first); `busy` inside a task of this executor or on another thread
     ///         than the owner's; `cancelled` if the task was cancelled.
     template <class T>

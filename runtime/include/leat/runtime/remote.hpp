@@ -88,7 +88,8 @@ class Inbox;
 /// While one is held, the executor's virtual clock (in tests) neither jumps nor reports a deadlock.
 ///
 /// Thread-safety: any thread. Copying is cheap.
-/// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`.
+/// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`. In a forked child they fail with
+///                `leat::errc::forked`, and nothing reaches the parent.
 class Remote {
 public:
     Remote(const Remote& other) noexcept;
@@ -102,14 +103,14 @@ public:
     /// Calls `function()` soon on the executor's thread, outside any task, in the order of posting. It does not block
     /// and does not throw there (an exception becomes a notice).
     ///
-    /// Errors:     `closed` if the executor is gone: the function is not called. What is posted before it shuts down is
-    ///             called.
+    /// Errors:     `closed` if the executor is gone, `forked` in a child: the function is not called. What is posted before
+    ///             the executor shuts down is called.
     /// Complexity: two atomic exchanges and no lock; no allocation for a small function, but for one block of memory to many
     ///             of them while the executor lags behind; a system call only if the executor sleeps, and then one for
     ///             all that is posted until it is awake.
     template <class F>
     void post(F&& function) {
-        if (!try_post(std::forward<F>(function))) throw_closed();
+        if (!try_post(std::forward<F>(function))) throw_refused();
     }
 
     /// The same; false instead of the error.
@@ -123,7 +124,7 @@ private:
     explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept;
 
     bool push(detail::PostedFunction&& function);
-    [[noreturn]] static void throw_closed();
+    [[noreturn]] void throw_refused() const;
 
     std::shared_ptr<detail::Inbox> inbox_;
 };
