@@ -22,6 +22,10 @@ public:
 
     Source& source() noexcept { return source_; }
 
+    /// Whether this process is a forked child of the one that made this. It has no part in the signals then, and the source
+    /// is shared with the parent.
+    bool is_forked() const noexcept;
+
     /// Takes one of the signals that have come, the lowest number first; zero if there is none.
     int take() noexcept;
     /// Makes the source silent again, before `take`: what comes after that is heard.
@@ -30,6 +34,7 @@ public:
 private:
     std::uint64_t wanted_ = 0;
     int place_ = -1;
+    std::int64_t process_;
     Source source_;
 };
 

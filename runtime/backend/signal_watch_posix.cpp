@@ -3,6 +3,9 @@
 // A handler may do little (signal-safety(7)): it sets a bit for each watcher that wants the signal and writes to that
 // watcher's eventfd. Watchers have places in a fixed array, since nothing may be allocated or locked there. A place
 // keeps its eventfd for good: a handler that is under way on another thread may still write to it.
+//
+// A forked child inherits the handlers and shares the eventfds. So a handler asks which process it is in, and in a child
+// gives the signal back to what was there before. A child that watches signals itself begins anew.
 
 #include "backend/signal_watch.hpp"
 
@@ -14,6 +17,7 @@
 #include <mutex>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -37,13 +41,15 @@ constexpr std::uint64_t bit_of(int signal) noexcept { return std::uint64_t{1} <<
 
 std::array<Place, 64> places;
 
+// The process that watches; in a child of it, what is here is a copy.
+std::atomic<pid_t> watching_process{0};
+
 // Under the lock: how many watchers a signal has, and what it had before the first.
 std::mutex lock;
 std::array<int, signal_limit> watchers{};
 std::array<struct sigaction, signal_limit> former{};
 
-extern "C" void leat_note_signal(int signal) {
-    int error = errno;
+void note_signal(int signal) noexcept {
     for (Place& place : places) {
         if ((place.wanted.load() & bit_of(signal)) == 0) continue;
         place.pending.fetch_or(bit_of(signal));
@@ -51,6 +57,20 @@ extern "C" void leat_note_signal(int signal) {
         // A full counter is readable already.
         [[maybe_unused]] ssize_t written = ::write(place.eventfd.load(), &one, sizeof one);
     }
+}
+
+void act_as_before(int signal) noexcept {
+    ::sigaction(signal, &former[static_cast<std::size_t>(signal)], nullptr);
+    // Held back until the handler returns; then it meets what it is to meet.
+    ::raise(signal);
+}
+
+extern "C" void leat_handle_signal(int signal) {
+    int error = errno;
+    if (::getpid() == watching_process.load())
+        note_signal(signal);
+    else
+        act_as_before(signal);
     errno = error;
 }
 
@@ -64,10 +84,13 @@ extern "C" void leat_note_signal(int signal) {
 void add_watcher(int signal) {
     if (watchers[static_cast<std::size_t>(signal)]++ != 0) return;
     struct sigaction action{};
-    action.sa_handler = leat_note_signal;
+    action.sa_handler = leat_handle_signal;
     action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
-    if (::sigaction(signal, &action, &former[static_cast<std::size_t>(signal)]) == 0) return;
+    // Noted before the handler is there, which may look at it.
+    if (::sigaction(signal, nullptr, &former[static_cast<std::size_t>(signal)]) == 0 &&
+        ::sigaction(signal, &action, nullptr) == 0)
+        return;
     --watchers[static_cast<std::size_t>(signal)];
     throw_for(signal, errno);
 }
@@ -80,6 +103,20 @@ void remove_watcher(int signal) noexcept {
 void remove_watchers(std::uint64_t wanted) noexcept {
     for (; wanted != 0; wanted &= wanted - 1)
         remove_watcher(std::countr_zero(wanted) + 1);
+}
+
+/// In a forked child: what its parent watches is none of its business.
+void begin_anew() noexcept {
+    for (std::size_t signal = 1; signal < watchers.size(); ++signal) {
+        if (std::exchange(watchers[signal], 0) == 0) continue;
+        ::sigaction(static_cast<int>(signal), &former[signal], nullptr);
+    }
+    for (Place& place : places) {
+        place.wanted.store(0);
+        place.is_taken = false;
+        int shared = place.eventfd.exchange(-1);
+        if (shared >= 0) ::close(shared);
+    }
 }
 
 int take_place() {
@@ -99,8 +136,10 @@ int take_place() {
 
 }  // namespace
 
-SignalWatch::SignalWatch(std::initializer_list<int> signals) {
+SignalWatch::SignalWatch(std::initializer_list<int> signals) : process_(::getpid()) {
     std::lock_guard guard(lock);
+    if (watching_process.load() != ::getpid()) begin_anew();
+    watching_process.store(::getpid());
     int place_number = take_place();
     Place& place = places[static_cast<std::size_t>(place_number)];
     try {
@@ -128,12 +167,15 @@ SignalWatch::SignalWatch(std::initializer_list<int> signals) {
 
 SignalWatch::~SignalWatch() {
     source_.close();
+    if (is_forked()) return;
     std::lock_guard guard(lock);
     Place& place = places[static_cast<std::size_t>(place_)];
     remove_watchers(wanted_);
     place.wanted.store(0);
     place.is_taken = false;
 }
+
+bool SignalWatch::is_forked() const noexcept { return process_ != ::getpid(); }
 
 int SignalWatch::take() noexcept {
     std::atomic<std::uint64_t>& pending = places[static_cast<std::size_t>(place_)].pending;

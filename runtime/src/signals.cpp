@@ -5,6 +5,8 @@
 
 #include <leat/runtime/io_operation.hpp>
 
+#include <system_error>
+
 namespace leat {
 
 Signals::Signals(std::initializer_list<int> signals)
@@ -14,6 +16,7 @@ Signals::~Signals() = default;
 
 Task<int> Signals::next() {
     detail::SignalWatch& watch = *watch_;
+    if (watch.is_forked()) throw std::system_error(make_error_code(errc::forked), "leat: signals");
     for (;;) {
         // In this order: a signal that comes after `clear` makes the source readable again.
         watch.clear();

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a child process may do with its parent's executor: nothing, and it is told so.
+// What a child process may do with its parent's executor: nothing, and it is told so; and its signals are its own.
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/remote.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/timeout.hpp>
 
 #include "support/posix.hpp"
 
@@ -13,6 +16,9 @@
 #include <chrono>
 #include <optional>
 #include <system_error>
+
+#include <signal.h>
+#include <unistd.h>
 
 using namespace std::chrono_literals;
 
@@ -30,6 +36,24 @@ bool gives_forked(Call call) {
 }
 
 Task<> do_nothing() { co_return; }
+
+Task<int> next_of(Signals& signals) {
+    int signal = co_await signals.next();
+    co_return signal;
+}
+
+// Nothing that happened before this reached the watcher.
+bool has_seen_nothing(Executor& executor, Signals& signals) {
+    std::optional<int> seen = executor.run_until([](Signals& watched) -> Task<std::optional<int>> {
+        std::optional<int> signal = co_await try_timeout(1ms, watched.next());
+        co_return signal;
+    }(signals));
+    return !seen.has_value();
+}
+
+// Notes what came, for `former_handler_is_called_in_the_child`.
+volatile sig_atomic_t noted = 0;
+extern "C" void leat_test_note(int signal) { noted = signal; }
 
 struct Fixture {
     std::optional<Executor> executor{std::in_place};
@@ -51,6 +75,8 @@ struct Fixture {
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(fork, Fixture)
+
+// ---- The executor ----
 
 BOOST_AUTO_TEST_CASE(post_in_the_child_is_refused) {
     executor->run_until(do_nothing());
@@ -150,6 +176,104 @@ BOOST_AUTO_TEST_CASE(child_may_make_an_executor_of_its_own) {
 
     BOOST_TEST(status == 0);
     check_that_the_parent_is_unaffected();
+}
+
+// ---- Signals ----
+
+BOOST_AUTO_TEST_CASE(watched_signal_kills_the_child_as_it_would_have_without) {
+    Signals signals{SIGTERM};
+
+    const int status = run_in_child([] {
+        ::raise(SIGTERM);
+        return true;
+    });
+
+    BOOST_TEST(status == -SIGTERM);
+    BOOST_TEST(has_seen_nothing(*executor, signals));
+}
+
+BOOST_AUTO_TEST_CASE(signal_that_was_ignored_is_ignored_in_the_child) {
+    ::signal(SIGUSR1, SIG_IGN);
+    {
+        Signals signals{SIGUSR1};
+
+        const int status = run_in_child([] {
+            ::raise(SIGUSR1);
+            ::raise(SIGUSR1);
+            return true;
+        });
+
+        BOOST_TEST(status == 0);
+        BOOST_TEST(has_seen_nothing(*executor, signals));
+    }
+    ::signal(SIGUSR1, SIG_DFL);
+}
+
+BOOST_AUTO_TEST_CASE(former_handler_is_called_in_the_child) {
+    ::signal(SIGUSR1, leat_test_note);
+    {
+        Signals signals{SIGUSR1};
+
+        const int status = run_in_child([] {
+            ::raise(SIGUSR1);
+            bool first = noted == SIGUSR1;
+            noted = 0;
+            ::raise(SIGUSR1);
+            return first && noted == SIGUSR1;
+        });
+
+        BOOST_TEST(status == 0);
+        BOOST_TEST(has_seen_nothing(*executor, signals));
+    }
+    ::signal(SIGUSR1, SIG_DFL);
+}
+
+BOOST_AUTO_TEST_CASE(inherited_watcher_is_refused_in_the_child_and_takes_nothing_from_the_parent) {
+    Signals signals{SIGUSR1};
+    ::raise(SIGUSR1);
+
+    const int status = run_in_child([&] {
+        Executor own;
+        return gives_forked([&] { own.run_until(next_of(signals)); });
+    });
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(executor->run_until(next_of(signals)) == SIGUSR1);
+}
+
+BOOST_AUTO_TEST_CASE(watcher_destroyed_in_the_child_goes_on_in_the_parent) {
+    std::optional<Signals> signals;
+    signals.emplace(std::initializer_list<int>{SIGUSR1});
+
+    const int status = run_in_child([&] {
+        signals.reset();
+        return true;
+    });
+    ::raise(SIGUSR1);
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(executor->run_until(next_of(*signals)) == SIGUSR1);
+}
+
+BOOST_AUTO_TEST_CASE(child_may_watch_signals_itself) {
+    std::optional<Signals> inherited;
+    inherited.emplace(std::initializer_list<int>{SIGUSR1, SIGUSR2});
+
+    const int status = run_in_child([&] {
+        Executor own;
+        Signals signals{SIGUSR1};
+        // The parent's: its end takes nothing from the child's either.
+        inherited.reset();
+        ::raise(SIGUSR1);
+        if (own.run_until(next_of(signals)) != SIGUSR1) return false;
+        ::raise(SIGUSR2);
+        return false;
+    });
+
+    BOOST_TEST(status == -SIGUSR2);
+    BOOST_TEST(has_seen_nothing(*executor, *inherited));
+    ::raise(SIGUSR2);
+    BOOST_TEST(executor->run_until(next_of(*inherited)) == SIGUSR2);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

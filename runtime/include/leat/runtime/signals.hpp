@@ -20,9 +20,13 @@ class SignalWatch;
 /// While it lives, these signals have a handler that only notes them; afterwards they have what they had before.
 /// Several objects may watch the same signal: each sees it. Signals that come in between are kept, one of a kind.
 ///
+/// In a forked child a watched signal does what it did before it was watched. The child may watch signals with an object of
+/// its own; those that it inherited are its parent's, and their `next` fails with `leat::errc::forked`.
+///
 /// Thread-safety: one executor's thread; a signal may come to any thread.
 /// Lifetime:      outlives the tasks that wait on it.
-/// Errors:        `std::system_error` for a signal that cannot be handled (SIGKILL), naming it.
+/// Errors:        `std::system_error` for a signal that cannot be handled (SIGKILL), naming it; EAGAIN beyond 64 objects at a
+///                time in the process; EMFILE, ENFILE.
 /// Cancellation:  a signal that has come stays for the next call.
 class Signals {
 public:
