@@ -54,8 +54,9 @@ void note_signal(int signal) noexcept {
         if ((place.wanted.load() & bit_of(signal)) == 0) continue;
         place.pending.fetch_or(bit_of(signal));
         const std::uint64_t one = 1;
-        // A full counter is readable already.
-        [[maybe_unused]] ssize_t written = ::write(place.eventfd.load(), &one, sizeof one);
+        // A full counter is readable already; whatever else may refuse the call is asked again.
+        for (int attempts = 3; attempts != 0 && ::write(place.eventfd.load(), &one, sizeof one) < 0;)
+            --attempts;
     }
 }
 
