@@ -38,8 +38,8 @@ void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::uint8_t r
     if (bytes < asked && !slot.has(closed_bit)) slot.clear(ready_bit);
 }
 
-/// Calls again what a signal has interrupted; after a thousand times in a row the error is believed, so that nothing that
-/// always says EINTR can spin us for ever.
+/// Calls again what a signal has interrupted; after a thousand times in a row others have their turn first, so that nothing
+/// that always says EINTR can keep us for ever.
 template <class Call>
 ssize_t without_interruption(Call call) noexcept {
     ssize_t result = call();
@@ -48,9 +48,11 @@ ssize_t without_interruption(Call call) noexcept {
     return result;
 }
 
-/// Of a call that failed and was tried often enough.
-Attempt failed_for_good(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+/// Of a call that failed and was tried often enough. One that was interrupted to the last parks as one that would block: the
+/// source then is asked, says that it is ready, and is reported anew (`ReadinessSelector::recheck`). But where that would
+/// pass for the end of the stream, it is an error.
+Attempt failed(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
+    if (errno == EAGAIN || errno == EWOULDBLOCK || (errno == EINTR && !slot.reads_end)) {
         slot.clear(ready_bit);
         return Attempt::refused;
     }
@@ -59,14 +61,14 @@ Attempt failed_for_good(OperationRecord& operation, Slot& slot, std::uint8_t rea
 }
 
 Attempt finish_read(OperationRecord& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
-    if (moved < 0) return failed_for_good(operation, slot, Slot::readable);
+    if (moved < 0) return failed(operation, slot, Slot::readable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::readable, Slot::read_closed);
     return Attempt::ended;
 }
 
 Attempt finish_write(OperationRecord& operation, Slot& slot, ssize_t moved, std::size_t asked) noexcept {
-    if (moved < 0) return failed_for_good(operation, slot, Slot::writable);
+    if (moved < 0) return failed(operation, slot, Slot::writable);
     Access::value(operation) = static_cast<std::size_t>(moved);
     note_moved(slot, static_cast<std::size_t>(moved), asked, Slot::writable, Slot::write_closed);
     return Attempt::ended;
@@ -87,7 +89,7 @@ Attempt receive_all(OperationRecord& operation, Slot& slot) noexcept {
         std::size_t size = std::min(left, largest_transfer);
         ssize_t received =
             without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, 0); });
-        if (received < 0) return failed_for_good(operation, slot, Slot::readable);
+        if (received < 0) return failed(operation, slot, Slot::readable);
         if (received == 0) {
             Access::error(operation) = -static_cast<std::int32_t>(errc::unexpected_end);
             return Attempt::ended;
@@ -106,7 +108,7 @@ Attempt peek(OperationRecord& operation, Slot& slot) noexcept {
     if (size == 0) return Attempt::ended;
     ssize_t seen =
         without_interruption([&] { return ::recv(slot.handle, Access::data(operation), size, MSG_PEEK); });
-    if (seen < 0) return failed_for_good(operation, slot, Slot::readable);
+    if (seen < 0) return failed(operation, slot, Slot::readable);
     // Nothing was taken, so however little it was, it is still there for the next call.
     Access::value(operation) = static_cast<std::size_t>(seen);
     return Attempt::ended;
@@ -127,7 +129,7 @@ Attempt send_all(OperationRecord& operation, Slot& slot) noexcept {
         std::size_t size = std::min(left, largest_transfer);
         ssize_t sent = without_interruption(
             [&] { return ::send(slot.handle, Access::data(operation), size, MSG_NOSIGNAL); });
-        if (sent < 0) return failed_for_good(operation, slot, Slot::writable);
+        if (sent < 0) return failed(operation, slot, Slot::writable);
         std::size_t bytes = static_cast<std::size_t>(sent);
         Access::value(operation) += bytes;
         Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + bytes;
@@ -198,7 +200,7 @@ Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
         if (vector.count == 0) return Attempt::ended;
         msghdr message = vector.message();
         ssize_t sent = without_interruption([&] { return ::sendmsg(slot.handle, &message, MSG_NOSIGNAL); });
-        if (sent < 0) return failed_for_good(operation, slot, Slot::writable);
+        if (sent < 0) return failed(operation, slot, Slot::writable);
         std::size_t bytes = static_cast<std::size_t>(sent);
         Access::value(operation) += bytes;
         advance(operation, bytes);
@@ -268,7 +270,7 @@ Attempt accept(OperationRecord& operation, Slot& slot) noexcept {
         if (fd < 0 && errno == ECONNABORTED) errno = EINTR;
         return fd;
     });
-    if (accepted < 0) return failed_for_good(operation, slot, Slot::readable);
+    if (accepted < 0) return failed(operation, slot, Slot::readable);
     Access::value(operation) = static_cast<std::size_t>(accepted);
     return Attempt::ended;
 }

@@ -173,6 +173,15 @@ BOOST_AUTO_TEST_CASE(accept_of_an_aborted_connection_is_invisible) {
     BOOST_TEST(complaints_of_an_acceptor_under(Injection().fail("accept4", "ECONNABORTED", "1+2")) == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(thousands_of_aborted_connections_in_a_row_are_invisible) {
+    if (!can_inject()) return;
+    for (const char* error : {"ECONNABORTED", "EINTR"}) {
+        Injection fault = Injection().fail("accept4", error, "2..2500");
+
+        BOOST_TEST(complaints_of_an_acceptor_under(fault) == 0u, error);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(connections_reset_before_their_accept_hurt_nobody) {
     EchoServer server;
     std::size_t baseline = server.descriptors_at_rest();
@@ -370,6 +379,23 @@ BOOST_AUTO_TEST_CASE(other_errors_while_reading_end_that_connection_alone) {
 BOOST_AUTO_TEST_CASE(interrupted_reads_and_writes_are_invisible) {
     if (!can_inject()) return;
     expect_byte_exact_traffic(Injection().fail("recvfrom,sendto", "EINTR", "1+2"), "recvfrom");
+}
+
+BOOST_AUTO_TEST_CASE(reads_and_writes_that_are_interrupted_thousands_of_times_are_only_late) {
+    if (!can_inject()) return;
+    for (const char* call : {"recvfrom", "sendto"}) {
+        EchoServer server(Injection().fail(call, "EINTR", "5..3500"));
+        Client late(server.endpoint());
+        Client other(server.endpoint());
+        late.send(1000);
+
+        for (int i = 0; i < 10; ++i)
+            other.expect_echo(1000);
+        late.expect_rest();
+
+        BOOST_TEST(server.trace().injected(call) == 3496u);
+        expect_clean_end(server);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(reads_that_would_block_without_a_later_edge_do_not_hang) {
