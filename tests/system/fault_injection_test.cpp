@@ -95,6 +95,13 @@ std::size_t calls_until_first_connection(const std::string& call) {
     return server.trace().calls(call);
 }
 
+// Which call of that name, counted from 1, is the last before, or is itself, the first line of a trace that holds `text`.
+std::size_t number_of_call(const std::string& call, const std::string& text) {
+    EchoServer server(Injection().watch(call).watch("madvise"));
+    std::size_t before = server.trace().calls_before(call, text);
+    return text.starts_with(call) ? before + 1 : before;
+}
+
 std::string at(std::size_t call) { return std::to_string(call); }
 
 }  // namespace
@@ -314,16 +321,59 @@ BOOST_AUTO_TEST_CASE(event_for_a_source_that_is_gone_is_dropped) {
 
 BOOST_AUTO_TEST_CASE(call_that_is_refused_at_the_start_is_one_line_and_exit_1) {
     if (!can_inject()) return;
-    using Refusal = std::pair<const char*, const char*>;
-    for (auto [call, error] : {Refusal("socket", "EMFILE"), Refusal("bind", "EACCES"),
-                               Refusal("listen", "EOPNOTSUPP"), Refusal("epoll_create1", "EMFILE"),
-                               Refusal("eventfd2", "ENFILE"), Refusal("epoll_ctl", "ENOSPC")}) {
-        BOOST_TEST_CONTEXT(call) {
-            Finished finished = run_to_its_end({.injection = Injection().fail(call, error, "1")});
+    struct Refusal {
+        const char* call;
+        std::size_t number;
+        const char* error;
+        const char* message;
+    };
+    std::size_t handlers = number_of_call("rt_sigaction", "rt_sigaction(SIGTERM");
+    for (const Refusal& refusal : {
+             Refusal{"socket", 1, "EMFILE", "Too many open files"},
+             Refusal{"setsockopt", 1, "ENOPROTOOPT", "Protocol not available"},
+             Refusal{"setsockopt", 2, "ENOPROTOOPT", "Protocol not available"},
+             Refusal{"setsockopt", 3, "ENOBUFS", "No buffer space available"},
+             Refusal{"bind", 1, "EACCES", "Permission denied"},
+             Refusal{"listen", 1, "EOPNOTSUPP", "Operation not supported"},
+             Refusal{"getsockname", 1, "ENOBUFS", "No buffer space available"},
+             Refusal{"mmap", number_of_call("mmap", "madvise("), "ENOMEM", "Cannot allocate memory"},
+             Refusal{"epoll_create1", 1, "EMFILE", "Too many open files"},
+             Refusal{"eventfd2", 1, "ENFILE", "Too many open files in system"},
+             Refusal{"epoll_ctl", 1, "ENOSPC", "No space left on device"},
+             Refusal{"eventfd2", 2, "EMFILE", "Too many open files"},
+             Refusal{"fcntl", 1, "EMFILE", "Too many open files"},
+             Refusal{"rt_sigaction", handlers, "EINVAL", "signal 15 "},
+             Refusal{"rt_sigaction", handlers + 1, "EINVAL", "signal 15 "},
+             Refusal{"rt_sigaction", handlers + 3, "EINVAL", "signal 2 "},
+         }) {
+        BOOST_TEST_CONTEXT(refusal.call << " " << refusal.number) {
+            Finished finished = run_to_its_end(
+                {.injection = Injection().fail(refusal.call, refusal.error, at(refusal.number))});
 
             BOOST_TEST(finished.status == 1);
-            BOOST_TEST(finished.output == "");
+            BOOST_TEST(finished.output.find("served") == std::string::npos, finished.output);
+            BOOST_TEST(finished.errors.starts_with("echo_server: "), finished.errors);
+            BOOST_TEST(finished.errors.find(refusal.message) != std::string::npos, finished.errors);
             BOOST_TEST(std::ranges::count(finished.errors, '\n') == 1, finished.errors);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(call_that_is_refused_at_the_start_and_not_needed_is_no_complaint) {
+    if (!can_inject()) return;
+    using Refusal = std::pair<const char*, const char*>;
+    // Before Linux 4.14 there is no MADV_WIPEONFORK; the first handler is that of SIGPIPE; the second socket the reserve.
+    for (auto [call, when] :
+         {Refusal("madvise", "1"), Refusal("rt_sigaction", "1"), Refusal("socket", "2")}) {
+        BOOST_TEST_CONTEXT(call) {
+            const char* error = call == std::string("socket") ? "EMFILE" : "EINVAL";
+            EchoServer server(Injection().fail(call, error, when));
+
+            BOOST_TEST(count_served(server, 5) == 5u);
+
+            BOOST_TEST(server.trace().injected(call) == 1u);
+            BOOST_TEST(server.complaints() == 0u, server.process().errors());
+            expect_clean_end(server);
         }
     }
 }
@@ -359,6 +409,7 @@ BOOST_AUTO_TEST_CASE(registration_that_contradicts_the_kernel_repairs_itself_or_
             BOOST_TEST(count_served(server, 6) >= 5u);
 
             early.expect_echo(1000);
+            BOOST_TEST(server.trace().injected("epoll_ctl") == 1u);
             expect_clean_end(server);
         }
     }
@@ -491,12 +542,17 @@ BOOST_AUTO_TEST_CASE(terminate_under_an_interrupt_storm_truncates_no_echo) {
 
 BOOST_AUTO_TEST_CASE(every_other_call_may_fail_once_while_it_serves) {
     if (!can_inject()) return;
-    using Failure = std::pair<const char*, const char*>;
-    for (auto [call, error] :
-         {Failure("poll", "EINTR"), Failure("poll", "ENOMEM"), Failure("read", "EINTR"),
-          Failure("shutdown", "ENOTCONN"), Failure("close", "EINTR"), Failure("close", "EIO")}) {
+    struct Failure {
+        const char* call;
+        const char* error;
+        std::size_t times;
+    };
+    // It reads nothing but the note of a signal, and looks twice.
+    for (auto [call, error, times] :
+         {Failure{"poll", "EINTR", 3}, Failure{"poll", "ENOMEM", 3}, Failure{"read", "EINTR", 2},
+          Failure{"close", "EINTR", 3}, Failure{"close", "EIO", 3}}) {
         std::size_t known = calls_until_first_connection(call);
-        for (std::size_t number = known + 1; number <= known + 3; ++number) {
+        for (std::size_t number = known + 1; number <= known + times; ++number) {
             BOOST_TEST_CONTEXT(call << " " << error << " at " << number) {
                 EchoServer server({.arguments = {"--drain-timeout", "0.5"},
                                    .injection = Injection().fail(call, error, at(number))});
@@ -508,7 +564,31 @@ BOOST_AUTO_TEST_CASE(every_other_call_may_fail_once_while_it_serves) {
 
                 BOOST_TEST(swarm.alive() == 10u);
                 expect_clean_end(server);
+                BOOST_TEST(server.trace().injected(call) == 1u);
             }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(drain_whose_questions_and_goodbyes_fail_loses_nothing) {
+    if (!can_inject()) return;
+    using Failure = std::pair<const char*, const char*>;
+    for (auto [call, error] : {Failure("getsockopt", "ENOPROTOOPT"), Failure("ioctl", "EINVAL"),
+                               Failure("shutdown", "ENOTCONN")}) {
+        BOOST_TEST_CONTEXT(call) {
+            EchoServer server(Injection().fail(call, error, "1+"));
+            Client slow(server.endpoint(), {.narrow = true});
+            slow.send(10'000);
+            slow.wait_until_arrived();
+
+            server.signal(SIGTERM);
+            server.wait_until_idle();
+
+            BOOST_TEST(slow.received_at_the_end() == 10'000u);
+            BOOST_TEST(!slow.was_reset());
+            BOOST_TEST(server.process().wait() == 0);
+            server.trace().wait_until_complete();
+            BOOST_TEST(server.trace().injected(call) > 0u);
         }
     }
 }

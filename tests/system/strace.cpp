@@ -81,6 +81,14 @@ std::size_t Trace::calls(const std::string& call) const {
     return count_lines(text(), [&](const std::string& line) { return enters(line, call); });
 }
 
+std::size_t Trace::calls_before(const std::string& call, const std::string& wanted) const {
+    std::string all = text();
+    all.resize(std::min(all.size(), all.find(wanted)));
+    // The line that holds it has begun already.
+    all.resize(all.rfind('\n') + 1);
+    return count_lines(all, [&](const std::string& line) { return enters(line, call); });
+}
+
 std::size_t Trace::injected(const std::string& call) const {
     return count_lines(
         text(), [&](const std::string& line) { return contains(line, call) && contains(line, "(INJECTED"); });

@@ -39,6 +39,8 @@ public:
 
     /// How often `call` was entered so far, and how many of those strace tampered with.
     std::size_t calls(const std::string& call) const;
+    /// How often before the first line that holds `text`.
+    std::size_t calls_before(const std::string& call, const std::string& text) const;
     std::size_t injected(const std::string& call) const;
     /// How many lines hold `text`.
     std::size_t lines_with(const std::string& text) const;
