@@ -75,17 +75,27 @@ function(leat_add_tests layer)
     leat_add_completeness_test(${layer} ${executable} 1 "${units}")
 endfunction()
 
-# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [SLOW <unit>...] [EPOLL <unit>...])
+# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...] [SLOW <unit>...]
+#                       [EPOLL <unit>...])
 #
-# Tests of the whole echo server. One CTest entry a case, so that a case which the machine cannot run is a skip with
+# Tests of whole programs: the echo server, and the helpers, a program each, which the tests find under the name
+# LEAT_<HELPER> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
 # its own name. SLOW names the suites that load the machine: label `slow`, one at a time. EPOLL names those that meddle with
 # that backend's own system calls.
 function(leat_add_system_tests)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;SLOW;EPOLL" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;EPOLL" ${ARGN})
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
     add_dependencies(system_tests echo_server)
 
     set(environment "LEAT_ECHO_SERVER=$<TARGET_FILE:echo_server>")
+    foreach(file IN LISTS arg_HELPERS)
+        string(REGEX REPLACE "\\.cpp$" "" helper ${file})
+        add_executable(${helper} ${file})
+        target_link_libraries(${helper} PRIVATE leat::net leat_warnings)
+        add_dependencies(system_tests ${helper})
+        string(TOUPPER ${helper} name)
+        list(APPEND environment "LEAT_${name}=$<TARGET_FILE:${helper}>")
+    endforeach()
     leat_is_sanitized(sanitized)
     if(sanitized)
         list(APPEND environment LEAT_SANITIZED=1)
