@@ -8,6 +8,7 @@
 // each event; an event is a hint after which one reads until nothing is left; `closed` comes after everything else.
 #include <leat/reactor/poll.hpp>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,9 +66,13 @@ void print_events(leat::Poll& poll, const leat::Source& mailbox) {
 
 int main() {
     std::array<int, 2> ends;
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) != 0) {
         std::perror("socketpair");
         return 1;
+    }
+    for (int end : ends) {  // What a source takes over never blocks.
+        ::fcntl(end, F_SETFL, O_NONBLOCK);
+        ::fcntl(end, F_SETFD, FD_CLOEXEC);
     }
     leat::Source mailbox(ends[0]);
     const leat::Source sender(ends[1]);

@@ -34,13 +34,21 @@ auto uninterrupted(Call call) noexcept {
     return answer;
 }
 
+// Zero where a socket cannot be made so at once, and fcntl(2) has to do it.
+#if defined(SOCK_CLOEXEC)
+constexpr int close_on_exec = SOCK_CLOEXEC;
+#else
+constexpr int close_on_exec = 0;
+#endif
+
 bool would_block(int number) noexcept { return number == EAGAIN || number == EWOULDBLOCK; }
 
 int family_of(NativeHandle socket, std::error_code& error) noexcept {
-    int family = 0;
-    socklen_t size = sizeof family;
-    checked(::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size), error);
-    return family;
+    // Not SO_DOMAIN, which not all systems have: a socket knows its family before it has a name.
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    checked(::getsockname(socket, reinterpret_cast<sockaddr*>(&name), &size), error);
+    return name.ss_family;
 }
 
 struct OptionName {
@@ -56,7 +64,11 @@ OptionName name_of(NativeHandle socket, Option option, std::error_code& error) n
     case Option::keep_alive:
         return {SOL_SOCKET, SO_KEEPALIVE};
     case Option::keep_alive_idle:
+#if defined(TCP_KEEPIDLE)
         return {IPPROTO_TCP, TCP_KEEPIDLE};
+#else
+        return {IPPROTO_TCP, TCP_KEEPALIVE};  // macOS's name for it.
+#endif
     case Option::keep_alive_interval:
         return {IPPROTO_TCP, TCP_KEEPINTVL};
     case Option::keep_alive_probes:
@@ -66,7 +78,12 @@ OptionName name_of(NativeHandle socket, Option option, std::error_code& error) n
     case Option::send_buffer_size:
         return {SOL_SOCKET, SO_SNDBUF};
     case Option::user_timeout:
+#if defined(TCP_USER_TIMEOUT)
         return {IPPROTO_TCP, TCP_USER_TIMEOUT};
+#else
+        error = system_error(ENOPROTOOPT);
+        return {};
+#endif
     case Option::reuse_address:
         return {SOL_SOCKET, SO_REUSEADDR};
     case Option::reuse_port:
@@ -111,6 +128,18 @@ Address address_of(NativeHandle socket, NameOf name_of, std::error_code& error) 
     return from_native(native, error);
 }
 
+/// Non-blocking, close-on-exec, and without a signal for writing to who has gone.
+void prepare(NativeHandle handle, std::error_code& error) noexcept {
+    int flags = checked(::fcntl(handle, F_GETFL), error);
+    if (error) return;
+    if (checked(::fcntl(handle, F_SETFL, flags | O_NONBLOCK), error) < 0) return;
+    if (checked(::fcntl(handle, F_SETFD, FD_CLOEXEC), error) < 0) return;
+#if defined(SO_NOSIGPIPE)
+    const int on = 1;
+    checked(::setsockopt(handle, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on), error);
+#endif
+}
+
 }  // namespace
 
 std::size_t native_size(const Address& address) noexcept {
@@ -143,7 +172,16 @@ std::optional<std::uint32_t> scope_by_name(const char* name) noexcept {
 
 NativeHandle open_tcp(Address::Family family, std::error_code& error) noexcept {
     int domain = family == Address::Family::ipv4 ? AF_INET : AF_INET6;
+#if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
     return checked(::socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP), error);
+#else
+    NativeHandle socket = checked(::socket(domain, SOCK_STREAM, IPPROTO_TCP), error);
+    if (socket < 0) return invalid_handle;
+    prepare(socket, error);
+    if (!error) return socket;
+    ::close(socket);
+    return invalid_handle;
+#endif
 }
 
 void adopt(NativeHandle handle, bool listens, std::error_code& error) noexcept {
@@ -157,10 +195,7 @@ void adopt(NativeHandle handle, bool listens, std::error_code& error) noexcept {
         error = system_error(EINVAL);
         return;
     }
-    int flags = checked(::fcntl(handle, F_GETFL), error);
-    if (error) return;
-    if (checked(::fcntl(handle, F_SETFL, flags | O_NONBLOCK), error) < 0) return;
-    checked(::fcntl(handle, F_SETFD, FD_CLOEXEC), error);
+    prepare(handle, error);
 }
 
 void close(NativeHandle handle) noexcept {
@@ -192,7 +227,8 @@ void connect(NativeHandle socket, const Address& address, std::error_code& error
 
 namespace {
 
-/// In the queue that `request` asks for (tcp(7), where TIOCOUTQ is called SIOCOUTQ); none if the system cannot tell.
+/// In the queue that `request` asks for (ioctl(2); on Linux tcp(7), where TIOCOUTQ is called SIOCOUTQ); none if the system
+/// cannot tell.
 int bytes_waiting(NativeHandle socket, unsigned long request) noexcept {
     int bytes = 0;
     return ::ioctl(socket, request, &bytes) == 0 ? bytes : 0;
@@ -207,7 +243,17 @@ bool is_unfinished(NativeHandle socket) noexcept {
     return is_unacknowledged(socket) || bytes_waiting(socket, FIONREAD) != 0;
 }
 
-bool is_unacknowledged(NativeHandle socket) noexcept { return bytes_waiting(socket, TIOCOUTQ) != 0; }
+bool is_unacknowledged(NativeHandle socket) noexcept {
+#if defined(SO_NWRITE)
+    int bytes = 0;
+    socklen_t size = sizeof bytes;
+    return ::getsockopt(socket, SOL_SOCKET, SO_NWRITE, &bytes, &size) == 0 && bytes != 0;
+#elif defined(FIONWRITE)
+    return bytes_waiting(socket, FIONWRITE) != 0;
+#else
+    return bytes_waiting(socket, TIOCOUTQ) != 0;
+#endif
+}
 
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {
     int how = SHUT_RDWR;
@@ -278,7 +324,7 @@ std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::by
 
 NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept {
     for (;;) {
-        int accepted = checked(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC), error);
+        int accepted = checked(accept_connection(listener), error);
         if (accepted >= 0) return accepted;
         if (error.value() == EINTR || error.value() == ECONNABORTED) continue;
         if (would_block(error.value())) error.clear();
@@ -288,7 +334,9 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
 
 // Not /dev/null: a root folder of its own need not have one, and then nobody would be let in.
 NativeHandle open_reserve(std::error_code& error) noexcept {
-    return checked(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error);
+    NativeHandle reserve = checked(::socket(AF_UNIX, SOCK_STREAM | close_on_exec, 0), error);
+    if (close_on_exec == 0 && reserve >= 0) ::fcntl(reserve, F_SETFD, FD_CLOEXEC);
+    return reserve;
 }
 
 AcceptFailure classify_accept_failure(const std::error_code& error) noexcept {

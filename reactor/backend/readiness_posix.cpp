@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <ctime>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,6 +28,13 @@ static_assert(offsetof(ConstBuffer, data) == offsetof(iovec, iov_base));
 static_assert(offsetof(ConstBuffer, size) == offsetof(iovec, iov_len));
 
 using Access = OperationAccess;
+
+// The peer's half-close is no readiness of its own where it does not have this name.
+#if defined(POLLRDHUP)
+constexpr short half_closed = POLLRDHUP;
+#else
+constexpr short half_closed = 0;
+#endif
 
 /// The largest transfer of one call (read(2), NOTES); more would be cut by the kernel anyhow.
 constexpr std::size_t largest_transfer = 0x7ffff000;
@@ -239,9 +247,17 @@ public:
     ~WithoutSigpipe() {
         if (was_pending_) return;
         int error = errno;
+#if defined(__APPLE__) || defined(__OpenBSD__)
+        // No sigtimedwait(2). It comes to the thread that wrote, so it is there or was not raised.
+        sigset_t pending;
+        int taken = 0;
+        sigpending(&pending);
+        if (sigismember(&pending, SIGPIPE) == 1) sigwait(&sigpipe_, &taken);
+#else
         timespec none{};
         while (sigtimedwait(&sigpipe_, nullptr, &none) < 0 && errno == EINTR) {
         }
+#endif
         pthread_sigmask(SIG_SETMASK, &before_, nullptr);
         errno = error;
     }
@@ -265,7 +281,7 @@ Attempt write_file(OperationRecord& operation, Slot& slot) noexcept {
 
 Attempt accept(OperationRecord& operation, Slot& slot) noexcept {
     ssize_t accepted = without_interruption([&] {
-        ssize_t fd = ::accept4(slot.handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        ssize_t fd = accept_connection(slot.handle);
         // A peer that has gone again is nobody's concern (accept(2): ECONNABORTED).
         if (fd < 0 && errno == ECONNABORTED) errno = EINTR;
         return fd;
@@ -339,7 +355,7 @@ Attempt attempt_once(OperationRecord& operation, Slot& slot) noexcept {
     case Kind::read:
         return read_file(operation, slot);
     case Kind::wait_readable:
-        return wait_for(slot, POLLIN | POLLRDHUP, Slot::readable);
+        return wait_for(slot, POLLIN | half_closed, Slot::readable);
     case Kind::connect:
         return connect(operation, slot);
     case Kind::send:
@@ -367,6 +383,23 @@ void end_read(OperationRecord& operation, Slot& slot) noexcept {
 }
 
 }  // namespace
+
+NativeHandle accept_connection(NativeHandle listener) noexcept {
+#if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
+    return ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    // A program that another thread becomes in between inherits it: such a system has no better way.
+    int accepted = ::accept(listener, nullptr, nullptr);
+    if (accepted < 0) return accepted;
+    ::fcntl(accepted, F_SETFL, ::fcntl(accepted, F_GETFL) | O_NONBLOCK);
+    ::fcntl(accepted, F_SETFD, FD_CLOEXEC);
+#if defined(SO_NOSIGPIPE)
+    const int on = 1;
+    ::setsockopt(accepted, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+    return accepted;
+#endif
+}
 
 bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
     Slot& slot = *source_->slot_;
@@ -419,7 +452,7 @@ std::ptrdiff_t send_on_idle(Slot& idle, const void* data, std::size_t size) noex
 }
 
 bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept {
-    return asks_ready(slot, OperationAccess::is_write(operation) ? POLLOUT : POLLIN | POLLRDHUP);
+    return asks_ready(slot, OperationAccess::is_write(operation) ? POLLOUT : POLLIN | half_closed);
 }
 
 }  // namespace leat::detail

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // A handler may do little (signal-safety(7)): it sets a bit for each watcher that wants the signal and writes to that
-// watcher's eventfd. Watchers have places in a fixed array, since nothing may be allocated or locked there. A place
-// keeps its eventfd for good: a handler that is under way on another thread may still write to it.
+// watcher's bell, an eventfd or a pipe. Watchers have places in a fixed array, since nothing may be allocated or locked
+// there. A place keeps its bell for good: a handler that is under way on another thread may still ring it.
 //
-// A forked child inherits the handlers and shares the eventfds. So a handler asks which process it is in, and in a child
+// A forked child inherits the handlers and shares the bells. So a handler asks which process it is in, and in a child
 // gives the signal back to what was there before. A child that watches signals itself begins anew.
 
 #include "backend/signal_watch.hpp"
@@ -21,17 +21,57 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/eventfd.h>
+#endif
 
 namespace leat::detail {
 
 namespace {
 
+/// What a handler rings: readable from then until it is emptied.
+struct Bell {
+    /// Errors: the system's, as `std::system_error`.
+    void open() {
+#if defined(__linux__)
+        // One descriptor for both.
+        int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fd < 0) throw std::system_error(errno, std::system_category(), "leat: eventfd");
+        reader = fd;
+        writer.store(fd);
+#else
+        int ends[2];
+        if (::pipe(ends) != 0) throw std::system_error(errno, std::system_category(), "leat: pipe");
+        for (int end : ends) {
+            ::fcntl(end, F_SETFD, FD_CLOEXEC);
+            ::fcntl(end, F_SETFL, O_NONBLOCK);
+        }
+        reader = ends[0];
+        writer.store(ends[1]);
+#endif
+    }
+    bool is_open() const noexcept { return writer.load() >= 0; }
+    void close() noexcept {
+        int end = writer.exchange(-1);
+        if (end < 0) return;
+        ::close(end);
+        if (reader != end) ::close(reader);
+    }
+    /// Called by handlers.
+    ssize_t ring() noexcept {
+        const std::uint64_t one = 1;
+        return ::write(writer.load(), &one, sizeof one);
+    }
+
+    std::atomic<int> writer{-1};
+    int reader = -1;
+};
+
 struct Place {
     std::atomic<std::uint64_t> wanted{0};
     std::atomic<std::uint64_t> pending{0};
-    std::atomic<int> eventfd{-1};
+    Bell bell;
     // Under the lock.
     bool is_taken = false;
 };
@@ -53,9 +93,8 @@ void note_signal(int signal) noexcept {
     for (Place& place : places) {
         if ((place.wanted.load() & bit_of(signal)) == 0) continue;
         place.pending.fetch_or(bit_of(signal));
-        const std::uint64_t one = 1;
-        // A full counter is readable already; whatever else may refuse the call is asked again.
-        for (int attempts = 3; attempts != 0 && ::write(place.eventfd.load(), &one, sizeof one) < 0;)
+        // A full one is readable already; whatever else may refuse the call is asked again.
+        for (int attempts = 3; attempts != 0 && place.bell.ring() < 0;)
             --attempts;
     }
 }
@@ -115,8 +154,7 @@ void begin_anew() noexcept {
     for (Place& place : places) {
         place.wanted.store(0);
         place.is_taken = false;
-        int shared = place.eventfd.exchange(-1);
-        if (shared >= 0) ::close(shared);
+        place.bell.close();
     }
 }
 
@@ -124,11 +162,7 @@ int take_place() {
     for (std::size_t i = 0; i < places.size(); ++i) {
         Place& place = places[i];
         if (place.is_taken) continue;
-        if (place.eventfd.load() < 0) {
-            int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-            if (fd < 0) throw std::system_error(errno, std::system_category(), "leat: eventfd");
-            place.eventfd.store(fd);
-        }
+        if (!place.bell.is_open()) place.bell.open();
         place.is_taken = true;
         return static_cast<int>(i);
     }
@@ -145,7 +179,7 @@ SignalWatch::SignalWatch(std::initializer_list<int> signals) : process_(::getpid
     Place& place = places[static_cast<std::size_t>(place_number)];
     try {
         // A descriptor of its own for the queue; the place's stays open.
-        int own = ::fcntl(place.eventfd.load(), F_DUPFD_CLOEXEC, 0);
+        int own = ::fcntl(place.bell.reader, F_DUPFD_CLOEXEC, 0);
         if (own < 0) throw std::system_error(errno, std::system_category(), "leat: fcntl");
         source_ = Source(own);
         place.pending.store(0);
@@ -188,8 +222,10 @@ int SignalWatch::take() noexcept {
 }
 
 void SignalWatch::clear() noexcept {
-    std::uint64_t count = 0;
-    [[maybe_unused]] ssize_t got = ::read(source_.native_handle(), &count, sizeof count);
+    // Of an eventfd, one read takes all.
+    std::array<std::byte, 256> rung;
+    while (::read(source_.native_handle(), rung.data(), rung.size()) == static_cast<ssize_t>(rung.size())) {
+    }
 }
 
 }  // namespace leat::detail

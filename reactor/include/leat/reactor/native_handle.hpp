@@ -14,4 +14,11 @@ using NativeHandle = int;
 inline constexpr NativeHandle invalid_handle = -1;
 #endif
 
+namespace detail {
+
+/// For sockets: takes a connection that waits, non-blocking and close-on-exec. Negative: none; `errno` tells why.
+NativeHandle accept_connection(NativeHandle listener) noexcept;
+
+}  // namespace detail
+
 }  // namespace leat
