@@ -450,11 +450,9 @@ void Core::abandon(OperationRecord& operation) noexcept {
 }
 
 void Core::end() noexcept {
-    std::unique_ptr<Selector> selector;
     {
         std::lock_guard lock(mutex_);
         is_closed_.store(true, std::memory_order_release);
-        selector = std::move(selector_);
         // What still waits never hears of its end; it only must not reach for this queue any more.
         slots_.for_each([](Slot& slot) {
             if (slot.use != Slot::Use::operations) return;
@@ -464,6 +462,8 @@ void Core::end() noexcept {
             }
             slot.bits = 0;
         });
+        // Under the lock: who closes a source meanwhile finds the kernel's queue there, and tells it first, or gone.
+        selector_ = nullptr;
     }
     while (completions().pop() != nullptr) {
     }

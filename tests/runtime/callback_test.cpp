@@ -97,11 +97,14 @@ BOOST_FIXTURE_TEST_CASE(later_calls_do_nothing, VirtualTime) {
 BOOST_FIXTURE_TEST_CASE(value_may_call_again_while_it_is_moved, VirtualTime) {
     int moves = 0;
     run([&]() -> Task<> {
+        // Not in the value, which would then own what owns it.
+        std::optional<Callback<Restless>> kept;
+        auto call_again = [&] {
+            ++moves;
+            (*kept)(Restless(nullptr));
+        };
         auto start = [&](Callback<Restless> done) {
-            auto call_again = [&moves, done] {
-                ++moves;
-                done(Restless(nullptr));
-            };
+            kept = done;
             done(Restless(call_again));
         };
         co_await leat::callback<Restless>(start);
