@@ -3,6 +3,8 @@
 #include <leat/runtime/root.hpp>
 
 #include <algorithm>
+#include <optional>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +37,8 @@ void append_task(std::string& text, const Entry& entry) {
     text += "task ";
     text += task.definition().function_name();
     text += " (" + place_of(task.definition()) + ")";
+    if (std::optional<std::source_location> origin = task.parent().origin())
+        text += ", spawned at " + place_of(*origin) + ",";
     if (const Wait* wait = task.wait())
         text += " at " + place_of(task.line()) + " waits for " + wait->describe() + "\n";
     else if (task.line().line() != 0)

@@ -383,6 +383,12 @@ void Executor::notice(std::string_view text) noexcept {
         return;
     }
     ++notices_in_window_;
+    tell(text);
+}
+
+void Executor::notice_always(std::string_view text) noexcept { tell(text); }
+
+void Executor::tell(std::string_view text) noexcept {
     ++stats_.notices;
     try {
         std::string line = "leat: " + std::string(text);

@@ -13,7 +13,7 @@ namespace leat::detail {
 /// What an exception says of itself.
 std::string text_of(const std::exception_ptr& exception);
 
-/// Gives a notice: `what`, and what the exception says of itself. Without the latter if there is no memory for it.
+/// Gives a notice, whatever the rate limit is: `what`, and what the exception says of itself. Without the latter if there is no memory for it.
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept;
 
 }  // namespace leat::detail

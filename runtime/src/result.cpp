@@ -29,9 +29,9 @@ std::string text_of(const std::exception_ptr& exception) {
 
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept {
     try {
-        executor.notice(std::string(what) + ": " + text_of(exception));
+        executor.notice_always(std::string(what) + ": " + text_of(exception));
     } catch (const std::bad_alloc&) {
-        executor.notice(what);
+        executor.notice_always(what);
     }
 }
 

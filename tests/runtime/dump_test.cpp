@@ -107,6 +107,7 @@ BOOST_FIXTURE_TEST_CASE(dump_shows_what_is_left_of_a_sleep, Dumps) {
 }
 
 BOOST_FIXTURE_TEST_CASE(dump_shows_every_child_of_a_group, Dumps) {
+    constexpr int spawning_line = __LINE__ + 4;
     auto parent = []() -> Task<> {
         auto body = [](TaskGroup& group) -> Task<> {
             for (int i = 0; i < 3; ++i)
@@ -120,7 +121,8 @@ BOOST_FIXTURE_TEST_CASE(dump_shows_every_child_of_a_group, Dumps) {
     std::string text = dump();
 
     BOOST_TEST_INFO(text);
-    BOOST_TEST(count(text, "at " + at(sleeping_line)) == 3u);
+    BOOST_TEST(count(text, " at " + at(sleeping_line) + " waits") == 3u);
+    BOOST_TEST(count(text, "spawned at " + at(spawning_line)) == 3u);
     BOOST_TEST(text.find("3 tasks") != std::string::npos);
 }
 

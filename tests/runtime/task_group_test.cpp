@@ -291,6 +291,22 @@ BOOST_FIXTURE_TEST_CASE(later_failures_become_notices, VirtualTime) {
     BOOST_TEST(notices[1].find("third") != std::string::npos);
 }
 
+BOOST_FIXTURE_TEST_CASE(no_failure_is_left_out_however_many_there_are, VirtualTime) {
+    constexpr int failures = 50;
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (int i = 0; i < failures; ++i)
+                group.spawn(fail_at_once, "failed");
+            co_return;
+        };
+        std::string failure = co_await failure_of(body);
+        BOOST_TEST(failure == "failed");
+    });
+
+    BOOST_TEST(notices.size() == failures - 1u);
+    BOOST_TEST(executor.stats().notices_suppressed == 0u);
+}
+
 BOOST_FIXTURE_TEST_CASE(failure_that_is_no_std_exception_is_thrown_and_noticed_too, VirtualTime) {
     auto odd = []() -> Task<> {
         throw 7;

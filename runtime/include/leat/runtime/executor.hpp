@@ -40,7 +40,8 @@ struct ExecutorOptions {
     /// Where notices go; it must not block. By default a line to standard error, which is dropped rather than
     /// waited for. Called on the executor's thread.
     std::function<void(std::string_view)> diagnostic;
-    /// Notices that may be given within a second; what exceeds it is counted and told with the next one.
+    /// Notices that may be given within a second; what exceeds it is counted and told with the next one. Failures that have
+    /// no caller to go to are given all the same.
     unsigned notices_per_second = 10;
     /// A task gives way to others at its so many-th operation in a row that completes at once; 1, or less: at each.
     int inline_budget = 64;
@@ -132,6 +133,8 @@ public:
 
     /// Gives a notice to `ExecutorOptions::diagnostic`, within the rate limit. Never throws.
     void notice(std::string_view text) noexcept;
+    /// The same for what nobody would hear of otherwise, such as a failure that has no caller: it is never left out.
+    void notice_always(std::string_view text) noexcept;
 
     /// The tree of suspended tasks: for each its name, the file and line of its definition and of the line it waits at,
     /// and what it waits for.
@@ -240,6 +243,8 @@ private:
     std::uint64_t posted_at_look_ = 0;
     std::shared_ptr<detail::Inbox> inbox_;
     detail::Root* roots_ = nullptr;
+    void tell(std::string_view text) noexcept;
+
     TimePoint notice_window_{};
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;

@@ -40,6 +40,7 @@ public:
 
     /// The line that started it.
     virtual std::source_location spawned() const noexcept = 0;
+    std::optional<std::source_location> origin() const noexcept override { return spawned(); }
     TaskFrame& task() const noexcept { return *frame_; }
     GroupChild* next_sibling() const noexcept { return next_sibling_; }
 

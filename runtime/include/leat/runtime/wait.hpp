@@ -4,6 +4,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <utility>
@@ -94,6 +95,8 @@ public:
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
     virtual std::string describe() const = 0;
 
+    /// Where the task that this wait runs was started, if that was not an await.
+    virtual std::optional<std::source_location> origin() const noexcept { return std::nullopt; }
     /// The task that this wait runs and that alone decides its end, if it is of that kind.
     virtual TaskFrame* awaited_task() const noexcept { return nullptr; }
     /// Calls `visit` for every task below this wait.
