@@ -331,8 +331,12 @@ private:
 class TcpReader {
 public:
     TcpRead read(std::span<std::byte> buffer) noexcept { return stream_->read(buffer); }
+    ReadOperation read(std::span<const MutableBuffer> buffers) noexcept { return stream_->read(buffers); }
     TransferOperation read_exactly(std::span<std::byte> buffer) noexcept {
         return stream_->read_exactly(buffer);
+    }
+    TrackedTransferOperation read_exactly(std::span<std::byte> buffer, Progress& progress) noexcept {
+        return stream_->read_exactly(buffer, progress);
     }
     ReadOperation peek(std::span<std::byte> buffer) noexcept { return stream_->peek(buffer); }
     ReadinessOperation readable() noexcept { return stream_->readable(); }
@@ -359,7 +363,17 @@ public:
     }
 
     TcpWrite write(std::span<const std::byte> buffer) noexcept { return stream_->write(buffer); }
+    WriteOperation write(std::span<const ConstBuffer> buffers) noexcept { return stream_->write(buffers); }
     TcpWriteAll write_all(std::span<const std::byte> buffer) noexcept { return stream_->write_all(buffer); }
+    TransferOperation write_all(std::span<ConstBuffer> buffers) noexcept {
+        return stream_->write_all(buffers);
+    }
+    TrackedTransferOperation write_all(std::span<const std::byte> buffer, Progress& progress) noexcept {
+        return stream_->write_all(buffer, progress);
+    }
+    TrackedTransferOperation write_all(std::span<ConstBuffer> buffers, Progress& progress) noexcept {
+        return stream_->write_all(buffers, progress);
+    }
     ReadinessOperation writable() noexcept { return stream_->writable(); }
     TcpStream& stream() noexcept { return *stream_; }
 
