@@ -752,7 +752,7 @@ BOOST_AUTO_TEST_CASE(destroying_the_stream_ends_a_reader_that_waits) {
     BOOST_TEST(ends == 1);
 }
 
-BOOST_AUTO_TEST_CASE(bytes_that_had_arrived_win_over_a_close) {
+BOOST_AUTO_TEST_CASE(bytes_that_had_arrived_win_over_a_close, *boost::unit_test::label("one_batch")) {
     Connected other(listener);
     std::optional<std::size_t> received;
     bool was_closed_first = false;
