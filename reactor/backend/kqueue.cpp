@@ -222,7 +222,8 @@ private:
     void forget(Slot& slot) noexcept override {
         Changes changes(queue_.get(), slot.handle, 0);
         changes.remove_all();
-        changes.make();
+        // What cannot be deleted is gone already, with its descriptor.
+        [[maybe_unused]] std::error_code ignored = changes.make();
     }
 
     void advance_operations(std::size_t count) noexcept {

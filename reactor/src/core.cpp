@@ -73,7 +73,7 @@ std::error_code Core::modify(Source& source, Token token, Interest interest, Mod
         slot->is_oneshot = before.is_oneshot;
         slot->generation.fetch_sub(1, std::memory_order_release);
         // What the kernel has taken of the change goes back; if it refuses that too, there is no more to be done.
-        static_cast<void>(selector_->modify(*slot));
+        [[maybe_unused]] std::error_code ignored = selector_->modify(*slot);
     }
     return error;
 }
