@@ -78,14 +78,15 @@ function(leat_add_tests layer)
 endfunction()
 
 # leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...] [SLOW <unit>...]
-#                       [EPOLL <unit>...])
+#                       [TRACED <unit>...])
 #
 # Tests of whole programs: the echo server, and the helpers, a program each, which the tests find under the name
 # LEAT_<HELPER> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
-# its own name. SLOW names the suites that load the machine: label `slow`, one at a time. EPOLL names those that meddle with
-# that backend's own system calls.
+# its own name. SLOW names the suites that load the machine: label `slow`, one at a time. TRACED names those that meddle with
+# the system calls of a server: label `traced`, with the backend whose calls they are, and not under a sanitizer, since the
+# leak checker cannot work in a process that is traced.
 function(leat_add_system_tests)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;EPOLL" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED" ${ARGN})
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
     add_dependencies(system_tests echo_server)
 
@@ -110,6 +111,9 @@ function(leat_add_system_tests)
         set(serial OFF)
         if(unit IN_LIST arg_SLOW)
             list(APPEND labels slow)
+            if(unit IN_LIST arg_TRACED)
+                list(APPEND labels traced)
+            endif()
             set(timeout 300)
             set(serial ON)
         endif()
@@ -120,7 +124,7 @@ function(leat_add_system_tests)
             string(REGEX REPLACE "^[^(]*\\([ \t]*([A-Za-z0-9_]+).*" "\\1" case "${line}")
             list(APPEND cases ${unit}/${case})
             set(rows ${LEAT_BACKENDS})
-            if(unit IN_LIST arg_EPOLL)
+            if(unit IN_LIST arg_TRACED)
                 set(rows epoll)
             endif()
             foreach(backend IN LISTS rows)

@@ -4,6 +4,7 @@
 #   STEP=install            installs the build tree LEAT_BINARY_DIR, then moves it: nothing may remember where it was
 #   STEP=package_<layer>    the stranger's project finds this component of the package, builds and runs
 #   STEP=subdirectory       the same with leat's sources as a part of its build
+#   STEP=fetch_content      the same by FetchContent, and all of it as C++23
 #   STEP=pkg_config         the same program from one compiler command
 #   STEP=unknown_component  a component that does not exist is refused by its name
 set(prefix "${WORK}/installed")
@@ -34,6 +35,11 @@ elseif(STEP MATCHES "^package_(.+)$")
     run("${build}/stranger")
 elseif(STEP STREQUAL "subdirectory")
     configure("-DLEAT_SOURCE_DIR=${LEAT_SOURCE_DIR}" -DLEAT_PROBE_COMPILER=OFF)
+    run("${CMAKE_COMMAND}" --build "${build}")
+    run("${build}/stranger")
+elseif(STEP STREQUAL "fetch_content")
+    configure("-DLEAT_SOURCE_DIR=${LEAT_SOURCE_DIR}" -DLEAT_PROBE_COMPILER=OFF -DLEAT_FETCH=ON
+              -DCMAKE_CXX_STANDARD=23)
     run("${CMAKE_COMMAND}" --build "${build}")
     run("${build}/stranger")
 elseif(STEP STREQUAL "pkg_config")

@@ -4,12 +4,20 @@
 #include <leat/net/tcp_stream.hpp>
 #include <leat/reactor/config.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
 #include <array>
 #include <cstddef>
 #include <cstdio>
 #include <span>
+
+#if defined(STRANGER_WANTS_STD_EXPECTED)
+#include <expected>
+#include <system_error>
+#include <type_traits>
+static_assert(std::is_same_v<leat::Result<int>, std::expected<int, std::error_code>>);
+#endif
 
 namespace {
 

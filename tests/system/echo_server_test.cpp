@@ -14,6 +14,7 @@
 #include <csignal>
 #include <deque>
 #include <fstream>
+#include <thread>
 
 namespace leat::test {
 namespace {
@@ -305,6 +306,24 @@ BOOST_AUTO_TEST_CASE(terminate_ends_a_sender_that_never_stops_at_the_drain_timeo
 
     BOOST_TEST((client.exchange(1024 * gibibyte) == Outcome::closed));
     BOOST_TEST(server.process().wait() == 0);
+}
+
+// What was due meanwhile is due once, and the time is nobody's but the clock's.
+BOOST_AUTO_TEST_CASE(server_that_was_stopped_for_a_while_goes_on_and_closes_who_was_idle_once) {
+    EchoServer server({.arguments = {"--idle-timeout", "0.5", "--stats", "0.05"}});
+    Client idle(server.endpoint());
+    idle.expect_echo(100);
+    server.signal(SIGSTOP);
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    server.signal(SIGCONT);
+
+    Client fresh(server.endpoint());
+    fresh.expect_echo(1000);
+
+    BOOST_TEST(idle.received_at_the_end() == idle.sent());
+    fresh.close();
+    BOOST_TEST(server.stop() == 0);
+    BOOST_TEST(server.complaints() == 0u);
 }
 
 BOOST_AUTO_TEST_CASE(second_signal_skips_the_wait) {
