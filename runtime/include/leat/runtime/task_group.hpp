@@ -174,6 +174,12 @@ public:
         spawn_at(caller, std::forward<Callable>(callable), std::forward<A>(a), std::forward<B>(b),
                  std::forward<C>(c));
     }
+    template <class Callable, class A, class B, class C, class D>
+    void spawn(Callable&& callable, A&& a, B&& b, C&& c, D&& d,
+               std::source_location caller = std::source_location::current()) {
+        spawn_at(caller, std::forward<Callable>(callable), std::forward<A>(a), std::forward<B>(b),
+                 std::forward<C>(c), std::forward<D>(d));
+    }
 
     /// For more arguments, or for a helper that passes its own caller on.
     template <class Callable, class... Arguments>

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <utility>
+
+namespace leat::detail {
+
+class WaitList;
+
+/// A wait that stands in a queue until somebody hands it what it waits for.
+class QueuedWait : public Wait {
+protected:
+    QueuedWait() noexcept = default;
+    QueuedWait(QueuedWait&&) noexcept = default;
+    ~QueuedWait() = default;
+
+    /// Whether it stands in one: if not, what it waited for is on its way, and wins over a cancellation.
+    bool is_queued() const noexcept { return is_queued_; }
+
+private:
+    friend class WaitList;
+    void hand_over() noexcept { resume_later(); }
+
+    // Of a value only in a queue.
+    QueuedWait* next_waiter_;
+    QueuedWait* previous_waiter_;
+    bool is_queued_ = false;
+};
+
+/// First come, first served.
+///
+/// Thread-safety: the executor's thread.
+class WaitList {
+public:
+    WaitList() noexcept = default;
+    WaitList(const WaitList&) = delete;
+    WaitList& operator=(const WaitList&) = delete;
+
+    bool is_empty() const noexcept { return first_ == nullptr; }
+    /// Of a list that is not empty.
+    QueuedWait& first() const noexcept { return *first_; }
+
+    void append(QueuedWait& wait) noexcept {
+        wait.is_queued_ = true;
+        wait.next_waiter_ = nullptr;
+        wait.previous_waiter_ = last_;
+        (last_ != nullptr ? last_->next_waiter_ : first_) = &wait;
+        last_ = &wait;
+    }
+    void remove(QueuedWait& wait) noexcept {
+        wait.is_queued_ = false;
+        (wait.previous_waiter_ != nullptr ? wait.previous_waiter_->next_waiter_ : first_) = wait.next_waiter_;
+        (wait.next_waiter_ != nullptr ? wait.next_waiter_->previous_waiter_ : last_) = wait.previous_waiter_;
+    }
+    /// The first one has what it waited for, and goes on.
+    void hand_over() noexcept {
+        QueuedWait& wait = *first_;
+        remove(wait);
+        wait.hand_over();
+    }
+
+    /// For destructors: whoever still stood here would wait for ever, so the program ends, naming `what`.
+    void demand_empty(const char* what) const noexcept {
+        if (first_ != nullptr) [[unlikely]]
+            stop_for_waiters(what);
+    }
+
+private:
+    [[noreturn]] static void stop_for_waiters(const char* what) noexcept;
+
+    QueuedWait* first_ = nullptr;
+    QueuedWait* last_ = nullptr;
+};
+
+}  // namespace leat::detail

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/semaphore.hpp>
+
+namespace leat {
+
+bool AcquireOperation::wait() noexcept {
+    suspend();
+    semaphore_->waiters_.append(*this);
+    return false;
+}
+
+void AcquireOperation::cancel() noexcept {
+    if (!is_queued()) return;
+    semaphore_->waiters_.remove(*this);
+    // Who stood behind may have wanted less.
+    semaphore_->hand_over();
+    withdrawn();
+}
+
+std::string AcquireOperation::describe() const {
+    return "a semaphore, " + std::to_string(semaphore_->available()) + " of " + std::to_string(count_) +
+           " permits there";
+}
+
+void Semaphore::hand_over() noexcept {
+    while (!waiters_.is_empty()) {
+        std::size_t wanted = static_cast<AcquireOperation&>(waiters_.first()).count_;
+        if (wanted > available_) return;
+        available_ -= wanted;
+        waiters_.hand_over();
+    }
+}
+
+}  // namespace leat

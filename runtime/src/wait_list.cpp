@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/wait_list.hpp>
+
+#include "backend/diagnostic.hpp"
+
+#include <cstdlib>
+#include <string>
+
+namespace leat::detail {
+
+void WaitList::stop_for_waiters(const char* what) noexcept {
+    write_notice(std::string("leat: ") + what + " is destroyed while tasks wait for it");
+    std::abort();
+}
+
+}  // namespace leat::detail
