@@ -74,6 +74,7 @@ function(leat_add_tests layer)
     if(arg_THREADS)
         message(FATAL_ERROR "leat_add_tests(${layer}): THREADS names ${arg_THREADS}, but there is no such file")
     endif()
+    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_ONCE})
     leat_add_completeness_test(${layer} ${executable} 1 "${units}")
 endfunction()
 
@@ -140,7 +141,17 @@ function(leat_add_system_tests)
             endforeach()
         endforeach()
     endforeach()
+    leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED})
     leat_add_completeness_test(system system_tests 2 "${cases}")
+endfunction()
+
+# Each of the units must be one of the files.
+function(leat_demand_units caller files)
+    foreach(unit IN LISTS ARGN)
+        if(NOT ${unit}_test.cpp IN_LIST files)
+            message(FATAL_ERROR "${caller}: there is no ${unit}_test.cpp")
+        endif()
+    endforeach()
 endfunction()
 
 # Whether this build's own flags ask for a sanitizer.

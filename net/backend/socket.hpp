@@ -39,11 +39,6 @@ void bind(NativeHandle socket, const Address& address, std::error_code& error) n
 void listen(NativeHandle socket, int backlog, std::error_code& error) noexcept;
 /// No error if it has only begun.
 void connect(NativeHandle socket, const Address& address, std::error_code& error) noexcept;
-/// Whether closing it now might cost the peer something: bytes that it has not acknowledged, or, since those that were
-/// sent to us and not read make closing a reset, anything at all. Not if closing is to be a reset (linger of zero).
-bool is_unfinished(NativeHandle socket) noexcept;
-/// Whether its peer's system has yet to acknowledge something that was sent, the end included.
-bool is_unacknowledged(NativeHandle socket) noexcept;
 /// That nobody is connected any more is no error.
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept;
 

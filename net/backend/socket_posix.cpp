@@ -5,7 +5,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -223,36 +222,6 @@ void connect(NativeHandle socket, const Address& address, std::error_code& error
                          error);
     // Interrupted, it goes on by itself; a second call would only be told EALREADY.
     if (answer < 0 && (error.value() == EINPROGRESS || error.value() == EINTR)) error.clear();
-}
-
-namespace {
-
-/// In the queue that `request` asks for (ioctl(2); on Linux tcp(7), where TIOCOUTQ is called SIOCOUTQ); none if the system
-/// cannot tell.
-int bytes_waiting(NativeHandle socket, unsigned long request) noexcept {
-    int bytes = 0;
-    return ::ioctl(socket, request, &bytes) == 0 ? bytes : 0;
-}
-
-}  // namespace
-
-bool is_unfinished(NativeHandle socket) noexcept {
-    std::error_code error;
-    std::optional<std::chrono::seconds> resets = linger(socket, error);
-    if (resets && *resets == std::chrono::seconds::zero()) return false;
-    return is_unacknowledged(socket) || bytes_waiting(socket, FIONREAD) != 0;
-}
-
-bool is_unacknowledged(NativeHandle socket) noexcept {
-#if defined(SO_NWRITE)
-    int bytes = 0;
-    socklen_t size = sizeof bytes;
-    return ::getsockopt(socket, SOL_SOCKET, SO_NWRITE, &bytes, &size) == 0 && bytes != 0;
-#elif defined(FIONWRITE)
-    return bytes_waiting(socket, FIONWRITE) != 0;
-#else
-    return bytes_waiting(socket, TIOCOUTQ) != 0;
-#endif
 }
 
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {

@@ -479,9 +479,7 @@ void Server::start_as(TcpStream&& stream, More... more) {
 void Server::connection_ended(Connection& connection, std::exception_ptr& failure,
                               bool was_unwound) noexcept {
     Source closed(connection.take_handle());
-    if (closed.is_open() && !was_unwound && !group_->is_cancelled() &&
-        socket::is_unfinished(closed.native_handle()))
-        linger(std::move(closed));
+    if (closed.is_open() && !was_unwound && !group_->is_cancelled()) linger(std::move(closed));
     if (was_unwound)
         ++report_.cancelled;
     else if (failure != nullptr)
@@ -522,7 +520,7 @@ Task<> end_in_order(const Executor& executor, Source connection) {
         if (received && *received == 0) co_return;
         if (!received && received.error() != errc::deadline_exceeded) co_return;
         if (executor.now() < next_look) continue;
-        if (!socket::is_unacknowledged(connection.native_handle())) co_return;
+        if (!is_unacknowledged(connection.native_handle())) co_return;
         pause = std::min(2 * pause, longest_look_at_lingering);
         next_look = executor.now() + pause;
     }

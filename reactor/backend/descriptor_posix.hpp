@@ -19,8 +19,12 @@ public:
     }
     Descriptor(const Descriptor&) = delete;
     Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() { ::close(fd_); }
+    ~Descriptor() {
+        if (fd_ >= 0) ::close(fd_);
+    }
     int get() const noexcept { return fd_; }
+    /// Its number is somebody else's from here on.
+    void release() noexcept { fd_ = -1; }
 
 private:
     int fd_;

@@ -13,6 +13,8 @@
 // - EV_EOF says no more than "ready": the call itself tells an end from an error. `data` is not looked at.
 // - An event may be spurious.
 // - Changes are made with EV_RECEIPT and room for an answer to each, so that one which fails does not hide the others.
+// - Urgent data is told of sockets at most: other descriptors refuse that filter, and an operation does without it.
+// - A child of fork(2) has no queue. Its number is free there, and may be another descriptor's by the time it is given back.
 
 #include "backend/descriptor_posix.hpp"
 #include "backend/readiness_selector.hpp"
@@ -69,6 +71,12 @@ public:
         if (tells_of_urgent_data) remove(filter_urgent);
     }
 
+    /// The same for urgent data, if the descriptor has any to tell of.
+    void add_urgent_if_any() noexcept {
+        urgent_is_optional_ = true;
+        add(filter_urgent, note_urgent);
+    }
+
     /// The first failure to add. That there is nothing to delete is none: it is gone already, which is what we want.
     std::error_code make() noexcept {
         int count = static_cast<int>(count_);
@@ -79,6 +87,8 @@ public:
         if (answers < 0) return last_error();
         for (std::size_t i = 0; i < static_cast<std::size_t>(answers); ++i) {
             int error = static_cast<int>(answers_[i].data);
+            bool has_none = error == EINVAL || error == EOPNOTSUPP;
+            if (urgent_is_optional_ && answers_[i].filter == filter_urgent && has_none) continue;
             if ((answers_[i].flags & EV_ERROR) != 0 && error != 0 && was_to_be_added(answers_[i].filter))
                 return std::error_code(error, std::system_category());
         }
@@ -108,6 +118,7 @@ private:
     NativeHandle handle_;
     std::uint64_t mark_;
     std::size_t count_ = 0;
+    bool urgent_is_optional_ = false;
     std::array<struct kevent, 3> changes_;
     std::array<struct kevent, 3> answers_;
 };
@@ -122,7 +133,8 @@ std::uint32_t readiness_of(const struct kevent& event) noexcept {
     else
         flags = Readiness::readable | Readiness::priority;
     // With an end, `fflags` holds the socket's pending error.
-    if (has_ended && event.fflags != 0 && event.filter != filter_urgent) flags |= Readiness::error;
+    bool tells_of_error = !tells_of_urgent_data || event.filter != filter_urgent;
+    if (has_ended && event.fflags != 0 && tells_of_error) flags |= Readiness::error;
     return flags;
 }
 
@@ -178,6 +190,7 @@ public:
     }
 
     NativeHandle native_handle() const noexcept override { return queue_.get(); }
+    void leave_to_parent() noexcept override { queue_.release(); }
 
 private:
     static struct kevent wake_event() noexcept {
@@ -215,7 +228,7 @@ private:
         // A listener is never written to.
         if (!is_listener) {
             changes.add(EVFILT_WRITE);
-            if (tells_of_urgent_data) changes.add(filter_urgent, note_urgent);
+            if (tells_of_urgent_data) changes.add_urgent_if_any();
         }
         return changes.make();
     }

@@ -60,7 +60,8 @@ ssize_t without_interruption(Call call) noexcept {
 /// source then is asked, says that it is ready, and is reported anew (`ReadinessSelector::recheck`). But where that would
 /// pass for the end of the stream, it is an error.
 Attempt failed(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
-    if (errno == EAGAIN || errno == EWOULDBLOCK || (errno == EINTR && !slot.reads_end)) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK ||
+        (errno == EINTR && !(slot.reads_end && ready_bit == Slot::readable))) {
         slot.clear(ready_bit);
         return Attempt::refused;
     }
@@ -248,7 +249,7 @@ public:
         if (was_pending_) return;
         int error = errno;
 #if defined(__APPLE__) || defined(__OpenBSD__)
-        // No sigtimedwait(2). It comes to the thread that wrote, so it is there or was not raised.
+        // No sigtimedwait(2). Where this is not in vain (see `write_file`), it comes to the thread that wrote, so it is there or was not raised.
         sigset_t pending;
         int taken = 0;
         sigpending(&pending);
@@ -273,6 +274,10 @@ Attempt write_file(OperationRecord& operation, Slot& slot) noexcept {
     if (size == 0) return Attempt::ended;
     ssize_t moved = -1;
     {
+#if defined(F_SETNOSIGPIPE)
+        // macOS raises it in any thread of the process, which no mask of this one's would prevent.
+        ::fcntl(slot.handle, F_SETNOSIGPIPE, 1);
+#endif
         WithoutSigpipe guard;
         moved = without_interruption([&] { return ::write(slot.handle, Access::data(operation), size); });
     }

@@ -463,6 +463,7 @@ void Core::end() noexcept {
             slot.bits = 0;
         });
         // Under the lock: who closes a source meanwhile finds the kernel's queue there, and tells it first, or gone.
+        if (guard_.is_forked_child()) selector_->leave_to_parent();
         selector_ = nullptr;
     }
     while (completions().pop() != nullptr) {

@@ -86,6 +86,11 @@ public:
     virtual void wake() noexcept = 0;
     /// A handle that is readable when `wait` would report something; `invalid_handle` if there is none.
     virtual NativeHandle native_handle() const noexcept = 0;
+
+    // ---- In a forked child, before it is destroyed there. ----
+
+    /// Lets go of what the child has not inherited. What it shares with its parent it closes as usual.
+    virtual void leave_to_parent() noexcept {}
 };
 
 /// What backends may ask their queue for.

@@ -52,12 +52,7 @@ struct Bell {
 #endif
     }
     bool is_open() const noexcept { return writer.load() >= 0; }
-    void close() noexcept {
-        int end = writer.exchange(-1);
-        if (end < 0) return;
-        ::close(end);
-        if (reader != end) ::close(reader);
-    }
+    void forget() noexcept { writer.store(-1); }
     /// Called by handlers.
     ssize_t ring() noexcept {
         const std::uint64_t one = 1;
@@ -149,12 +144,17 @@ void remove_watchers(std::uint64_t wanted) noexcept {
 void begin_anew() noexcept {
     for (std::size_t signal = 1; signal < watchers.size(); ++signal) {
         if (std::exchange(watchers[signal], 0) == 0) continue;
-        ::sigaction(static_cast<int>(signal), &former[signal], nullptr);
+        // Unless it has one of its own by now.
+        struct sigaction current{};
+        if (::sigaction(static_cast<int>(signal), nullptr, &current) == 0 &&
+            current.sa_handler == leat_handle_signal)
+            ::sigaction(static_cast<int>(signal), &former[signal], nullptr);
     }
     for (Place& place : places) {
         place.wanted.store(0);
         place.is_taken = false;
-        place.bell.close();
+        // Not closed: a child that has closed what it inherited may have used the number again.
+        place.bell.forget();
     }
 }
 

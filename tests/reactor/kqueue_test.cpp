@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 
 namespace leat::test {
@@ -132,6 +133,37 @@ BOOST_AUTO_TEST_CASE(directions_of_one_batch_are_one_event) {
     BOOST_REQUIRE(found.events.size() == 1u);
     BOOST_TEST(found.events.front().is_readable());
     BOOST_TEST(found.events.front().is_writable());
+}
+
+// The number of the parent's queue is free in the child, and the child's own queue may be given it.
+BOOST_AUTO_TEST_CASE(child_that_gives_its_parent_s_queue_back_closes_nothing_of_its_own) {
+    std::optional<Poll> inherited{std::in_place};
+
+    const int status = run_in_child([&] {
+        Poll own;
+        inherited.reset();
+        Registrator of_own = own.registrator();
+        Link fresh = stream_link();
+        of_own.add(fresh.source, Token(5), Interest::writable);
+        return glance(own).of(Token(5)) != nullptr;
+    });
+
+    BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(operation_waits_on_a_pipe_which_tells_of_no_urgent_data) {
+    Link pipe = pipe_to_read();
+    Operation read = Operation::read(pipe.source, buffer);
+    BOOST_TEST(!poll.submit(read));
+    write_text(pipe.peer.get(), "abc");
+
+    wait_for(read);
+
+    BOOST_TEST(read.transferred() == 3u);
+    registrator.add(link.source, Token(1), Interest::priority);
+    Link other = pipe_to_read();
+    registrator.add(other.source, Token(2), Interest::priority, Mode::persistent, error);
+    BOOST_TEST((error == std::errc::invalid_argument));
 }
 
 BOOST_AUTO_TEST_CASE(events_for_nothing_end_no_operation) {

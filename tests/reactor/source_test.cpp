@@ -305,6 +305,7 @@ BOOST_AUTO_TEST_CASE(watch_keeps_the_handle_that_its_owner_closes) {
     watch.keep_handle();
     BOOST_TEST(watch.take_handle() == invalid_handle);
     const NativeHandle handle = link.source.native_handle();
+    write_text(link.peer.get(), "unread, ");
 
     link.source.close();
 
@@ -315,17 +316,31 @@ BOOST_AUTO_TEST_CASE(watch_keeps_the_handle_that_its_owner_closes) {
     // The peer has been told, and may still say something.
     BOOST_TEST(read_text(link.peer.get()).empty());
     write_text(link.peer.get(), "still open");
-    BOOST_TEST(read_text(kept.get()) == "still open");
+    BOOST_TEST(read_text(kept.get()) == "unread, still open");
 }
 
 BOOST_AUTO_TEST_CASE(kept_handle_that_nobody_takes_is_closed_with_the_watch) {
+    const std::set<int> before = open_descriptors();
     BOOST_TEST(!poll.bind(link.source));
     {
         SourceWatch watch(link.source);
         watch.keep_handle();
+        write_text(link.peer.get(), "unread");
         link.source.close();
+        BOOST_TEST((open_descriptors() == before));
     }
 
+    BOOST_TEST(open_descriptors().size() == before.size() - 1);
+}
+
+BOOST_AUTO_TEST_CASE(handle_whose_close_costs_the_peer_nothing_is_closed_at_once) {
+    BOOST_TEST(!poll.bind(link.source));
+    SourceWatch watch(link.source);
+    watch.keep_handle();
+
+    link.source.close();
+
+    BOOST_TEST(watch.take_handle() == invalid_handle);
     BOOST_TEST(read_text(link.peer.get()).empty());
 }
 

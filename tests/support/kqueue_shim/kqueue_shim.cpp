@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -113,6 +114,7 @@ void forget_all_in_child() noexcept {
         for (int set : queue->sets)
             close_directly(set);
         close_directly(queue->user);
+        close_directly(outer);
     }
     queues.clear();
 }
@@ -129,7 +131,13 @@ std::shared_ptr<Queue> find(int queue) noexcept {
 
 // ---- Changes ----
 
+bool is_socket(int fd) noexcept {
+    struct stat status{};
+    return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
 int add(Queue& queue, int fd, std::size_t filter, const struct kevent& change) {
+    if (filters[filter].number == EVFILT_EXCEPT && !is_socket(fd)) return EINVAL;
     auto [entry, is_new] =
         queue.entries.try_emplace(std::pair(filter, fd), Entry{change.udata, change.fflags});
     if (!is_new) {

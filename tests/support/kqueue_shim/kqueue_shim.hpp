@@ -11,6 +11,8 @@
 /// - closing a descriptor that has an entry (noticed in programs that wrap close(2), as the tests do)
 /// - a receipt that finds no room; a timeout that is none
 ///
+/// It refuses urgent data to what is no socket, and in a forked child there are no queues, and their numbers are free.
+///
 /// Underneath, each filter has an epoll set of its own, since an edge of one direction must not show in another's.
 namespace leat::test::kqueue_shim {
 

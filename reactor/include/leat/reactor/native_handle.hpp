@@ -19,6 +19,12 @@ namespace detail {
 /// For sockets: takes a connection that waits, non-blocking and close-on-exec. Negative: none; `errno` tells why.
 NativeHandle accept_connection(NativeHandle listener) noexcept;
 
+/// Whether closing the socket now might cost its peer something: bytes that it has not acknowledged, or, since those that
+/// were sent to us and not read make closing a reset, anything at all.
+bool is_unfinished(NativeHandle socket) noexcept;
+/// Whether its peer's system has yet to acknowledge something that was sent, the end included.
+bool is_unacknowledged(NativeHandle socket) noexcept;
+
 }  // namespace detail
 
 }  // namespace leat

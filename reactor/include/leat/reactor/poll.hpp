@@ -61,7 +61,7 @@ public:
     /// after it; once `close` has returned, it fails.
     ///
     /// Errors: `already_registered` (with this queue or another), `closed`, `forked`, `std::errc::invalid_argument` for
-    ///         an empty interest, the system's (EPERM for a regular file, ENOSPC, ENOMEM), after which nothing
+    ///         an empty interest, the system's (on Linux EPERM for a regular file; ENOSPC, ENOMEM), after which nothing
     ///         is registered.
     void add(Source& source, Token token, Interest interest, Mode mode = Mode::persistent);
     void add(Source& source, Token token, Interest interest, Mode mode, std::error_code& error) noexcept;

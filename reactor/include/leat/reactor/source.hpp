@@ -92,8 +92,9 @@ public:
     /// all that come. The connection itself does not change, and goes on taking what the peer sends.
     void end_reads() noexcept;
 
-    /// When its owner closes the source, the handle stays open and is the watch's; of a socket, the peer then reads the end. Not
-    /// if closing is to reset the connection (a linger of zero).
+    /// When its owner closes the source, the handle of a socket stays open and is the watch's, if closing it might cost the peer
+    /// something: bytes that it has not acknowledged, or that nobody has read. The peer is told of the end then. Not if
+    /// closing is to reset the connection (a linger of zero).
     void keep_handle() noexcept { keeps_handle_ = true; }
     /// The handle that was kept; the caller's then. `invalid_handle` if there is none.
     [[nodiscard]] NativeHandle take_handle() noexcept { return std::exchange(kept_, invalid_handle); }

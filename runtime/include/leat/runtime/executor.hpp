@@ -217,6 +217,7 @@ private:
     void wake_host() noexcept;
     void shut_down() noexcept;
     void cancel_roots() noexcept;
+    void tell(std::string_view text) noexcept;
 
     // The hot part, together.
     Wait* ready_ = nullptr;
@@ -243,8 +244,6 @@ private:
     std::uint64_t posted_at_look_ = 0;
     std::shared_ptr<detail::Inbox> inbox_;
     detail::Root* roots_ = nullptr;
-    void tell(std::string_view text) noexcept;
-
     TimePoint notice_window_{};
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;
