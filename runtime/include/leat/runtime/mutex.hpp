@@ -111,14 +111,9 @@ inline void MutexGuard::unlock() noexcept {
 
 inline bool LockOperation::await_ready() noexcept {
     if (is_stopped()) return false;
-    // One that never waits must let others run now and then, too.
     if (!mutex_->take()) [[unlikely]]
         return wait();
-    if (executor().consume_budget()) [[likely]]
-        return true;
-    suspend();
-    resume_later();
-    return false;
+    return go_on();
 }
 
 }  // namespace leat

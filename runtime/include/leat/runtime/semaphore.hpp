@@ -138,15 +138,9 @@ inline void Permit::release() noexcept {
 
 inline bool AcquireOperation::await_ready() noexcept {
     if (is_stopped()) return false;
-    // One that never waits must let others run now and then, too.
-    if (semaphore_->try_take(count_)) [[likely]] {
-        if (executor().consume_budget()) [[likely]]
-            return true;
-        suspend();
-        resume_later();
-        return false;
-    }
-    return wait();
+    if (!semaphore_->try_take(count_)) [[unlikely]]
+        return wait();
+    return go_on();
 }
 
 }  // namespace leat

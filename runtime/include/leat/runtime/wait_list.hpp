@@ -17,6 +17,16 @@ protected:
     QueuedWait(QueuedWait&&) noexcept = default;
     ~QueuedWait() = default;
 
+    /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
+    /// and then, too.
+    bool go_on() noexcept {
+        if (executor().consume_budget()) [[likely]]
+            return true;
+        suspend();
+        resume_later();
+        return false;
+    }
+
     /// Whether it stands in one: if not, what it waited for is on its way, and wins over a cancellation.
     bool is_queued() const noexcept { return is_queued_; }
 

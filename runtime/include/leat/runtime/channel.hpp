@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/error.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/wait_list.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+template <class T>
+class Channel;
+
+/// What `Channel::send` gives.
+template <class T>
+class [[nodiscard]] SendOperation : public detail::QueuedWait {
+public:
+    using value_type = void;
+
+    SendOperation(Channel<T>& channel, T&& value) noexcept : channel_(&channel), value_(std::move(value)) {}
+    SendOperation(SendOperation&&) noexcept = default;
+
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const {
+        if (found_closed_) throw std::system_error(make_error_code(errc::closed), "leat: send");
+    }
+    Result<void> result() const noexcept {
+        if (found_closed_) return Unexpected<std::error_code>(make_error_code(errc::closed));
+        return Result<void>();
+    }
+
+    void cancel() noexcept override;
+    std::string describe() const override { return "room in a channel"; }
+
+private:
+    friend class Channel<T>;
+
+    Channel<T>* channel_;
+    T value_;
+    bool found_closed_ = false;
+};
+
+/// What `Channel::receive` gives.
+template <class T>
+class [[nodiscard]] ReceiveOperation : public detail::QueuedWait {
+public:
+    using value_type = std::optional<T>;
+
+    explicit ReceiveOperation(Channel<T>& channel) noexcept : channel_(&channel) {}
+    ReceiveOperation(ReceiveOperation&&) noexcept = default;
+
+    bool await_ready() noexcept;
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    std::optional<T> await_resume() noexcept { return std::move(value_); }
+    Result<std::optional<T>> result() noexcept { return std::move(value_); }
+
+    void cancel() noexcept override;
+    std::string describe() const override { return "a channel's next value"; }
+
+private:
+    friend class Channel<T>;
+
+    Channel<T>* channel_;
+    std::optional<T> value_;
+};
+
+/// Values in the order of sending, from any number of tasks to any number of tasks, with a bound: who sends into a full
+/// channel waits until there is room.
+///
+///     leat::Channel<Job> jobs(16);
+///     co_await jobs.send(std::move(job));
+///     ...
+///     std::optional<Job> job = co_await jobs.receive();   // empty: closed, and nothing is left
+///
+/// Each value is received by one task. First come, first served, on both sides. With a capacity of zero a value goes
+/// from hand to hand: `send` waits until somebody receives it.
+///
+/// `T` is moved without throwing.
+///
+/// Thread-safety: the tasks of one executor.
+/// Lifetime:      outlives its waiters; destroying it while a task waits ends the program. Values that nobody has received
+///                go with it.
+template <class T>
+class Channel {
+    static_assert(std::is_nothrow_move_constructible_v<T>, "a value that could fail to move could be lost");
+
+public:
+    /// Errors: `std::bad_alloc`: the room is taken here, and nothing is allocated later.
+    explicit Channel(std::size_t capacity)
+        : capacity_(capacity), places_(capacity != 0 ? std::allocator<T>().allocate(capacity) : nullptr) {}
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+    ~Channel() {
+        senders_.demand_empty("a channel");
+        receivers_.demand_empty("a channel");
+        while (size_ != 0)
+            drop_first();
+        if (places_ != nullptr) std::allocator<T>().deallocate(places_, capacity_);
+    }
+
+    /// Waits until there is room, or somebody who receives.
+    ///
+    /// Errors:       `closed` if the channel is, or is closed before there was room: the value is not sent.
+    /// Cancellation: the value is not sent; if it was taken already, the task goes on to its next wait.
+    /// Complexity:   O(1), no allocation.
+    SendOperation<T> send(T value) noexcept { return SendOperation<T>(*this, std::move(value)); }
+
+    /// Waits for the next value; empty once the channel is closed and nothing is left.
+    ///
+    /// Cancellation: no value is lost: one that was handed over already is returned.
+    /// Complexity:   O(1), no allocation.
+    ReceiveOperation<T> receive() noexcept { return ReceiveOperation<T>(*this); }
+
+    /// Without waiting. False, with `value` untouched: there is no room, or the channel is closed.
+    [[nodiscard]] bool try_send(T& value) noexcept { return !is_closed_ && put(value); }
+
+    /// Without waiting. Empty: nothing is there.
+    [[nodiscard]] std::optional<T> try_receive() noexcept {
+        std::optional<T> value;
+        take(value);
+        return value;
+    }
+
+    /// From here on nothing can be sent: who waits to send is told so; who receives gets what is left, then the end.
+    /// Twice is harmless.
+    void close() noexcept {
+        is_closed_ = true;
+        while (!senders_.is_empty()) {
+            static_cast<SendOperation<T>&>(senders_.first()).found_closed_ = true;
+            senders_.hand_over();
+        }
+        while (!receivers_.is_empty())
+            receivers_.hand_over();
+    }
+
+    bool is_closed() const noexcept { return is_closed_; }
+    /// Values that are there to be received without a sender's help.
+    std::size_t size() const noexcept { return size_; }
+    std::size_t capacity() const noexcept { return capacity_; }
+
+private:
+    friend class SendOperation<T>;
+    friend class ReceiveOperation<T>;
+
+    // Invariants: 1. Receivers wait only while nothing is there, and senders only while there is no room: never both.
+    //             2. A closed channel has no waiters.
+
+    /// False: no room, and nobody who waits.
+    bool put(T& value) noexcept {
+        if (!receivers_.is_empty()) {
+            static_cast<ReceiveOperation<T>&>(receivers_.first()).value_.emplace(std::move(value));
+            receivers_.hand_over();
+            return true;
+        }
+        if (size_ == capacity_) return false;
+        std::construct_at(places_ + (first_ + size_) % capacity_, std::move(value));
+        ++size_;
+        return true;
+    }
+
+    /// False: nothing is there.
+    bool take(std::optional<T>& value) noexcept {
+        if (size_ != 0) {
+            value.emplace(std::move(places_[first_]));
+            drop_first();
+            // Room for who has waited longest.
+            if (!senders_.is_empty()) {
+                T& next = static_cast<SendOperation<T>&>(senders_.first()).value_;
+                std::construct_at(places_ + (first_ + size_) % capacity_, std::move(next));
+                ++size_;
+                senders_.hand_over();
+            }
+            return true;
+        }
+        if (senders_.is_empty()) return false;
+        // From hand to hand.
+        value.emplace(std::move(static_cast<SendOperation<T>&>(senders_.first()).value_));
+        senders_.hand_over();
+        return true;
+    }
+
+    void drop_first() noexcept {
+        std::destroy_at(places_ + first_);
+        first_ = (first_ + 1) % capacity_;
+        --size_;
+    }
+
+    const std::size_t capacity_;
+    // A ring, of which `size_` places from `first_` on hold a value.
+    T* const places_;
+    std::size_t first_ = 0;
+    std::size_t size_ = 0;
+    bool is_closed_ = false;
+    detail::WaitList senders_;
+    detail::WaitList receivers_;
+};
+
+template <class T>
+bool SendOperation<T>::await_ready() noexcept {
+    if (is_stopped()) return false;
+    found_closed_ = channel_->is_closed_;
+    if (found_closed_ || channel_->put(value_)) return go_on();
+    suspend();
+    channel_->senders_.append(*this);
+    return false;
+}
+
+template <class T>
+void SendOperation<T>::cancel() noexcept {
+    if (!is_queued()) return;
+    channel_->senders_.remove(*this);
+    withdrawn();
+}
+
+template <class T>
+bool ReceiveOperation<T>::await_ready() noexcept {
+    if (is_stopped()) return false;
+    if (channel_->take(value_) || channel_->is_closed_) return go_on();
+    suspend();
+    channel_->receivers_.append(*this);
+    return false;
+}
+
+template <class T>
+void ReceiveOperation<T>::cancel() noexcept {
+    if (!is_queued()) return;
+    channel_->receivers_.remove(*this);
+    withdrawn();
+}
+
+}  // namespace leat
