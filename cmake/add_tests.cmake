@@ -79,15 +79,15 @@ function(leat_add_tests layer)
 endfunction()
 
 # leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...] [SLOW <unit>...]
-#                       [TRACED <unit>...])
+#                       [TRACED <unit>...] [EPOLL <unit>...])
 #
 # Tests of whole programs: the echo server, and the helpers, a program each, which the tests find under the name
 # LEAT_<HELPER> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
 # its own name. SLOW names the suites that load the machine: label `slow`, one at a time. TRACED names those that meddle with
-# the system calls of a server: label `traced`, with the backend whose calls they are, and not under a sanitizer, since the
-# leak checker cannot work in a process that is traced.
+# the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
+# process that is traced. EPOLL names those that meddle with that backend's own calls.
 function(leat_add_system_tests)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED;EPOLL" ${ARGN})
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
     add_dependencies(system_tests echo_server)
 
@@ -125,7 +125,7 @@ function(leat_add_system_tests)
             string(REGEX REPLACE "^[^(]*\\([ \t]*([A-Za-z0-9_]+).*" "\\1" case "${line}")
             list(APPEND cases ${unit}/${case})
             set(rows ${LEAT_BACKENDS})
-            if(unit IN_LIST arg_TRACED)
+            if(unit IN_LIST arg_EPOLL)
                 set(rows epoll)
             endif()
             foreach(backend IN LISTS rows)
@@ -141,7 +141,7 @@ function(leat_add_system_tests)
             endforeach()
         endforeach()
     endforeach()
-    leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED})
+    leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED} ${arg_EPOLL})
     leat_add_completeness_test(system system_tests 2 "${cases}")
 endfunction()
 
