@@ -3,15 +3,8 @@
 
 namespace leat {
 
-bool AcquireOperation::wait() noexcept {
-    suspend();
-    semaphore_->waiters_.append(*this);
-    return false;
-}
-
 void AcquireOperation::cancel() noexcept {
-    if (!is_queued()) return;
-    semaphore_->waiters_.remove(*this);
+    if (!leave(semaphore_->waiters_)) return;
     // Who stood behind may have wanted less.
     semaphore_->hand_over();
     withdrawn();

@@ -8,6 +8,18 @@
 
 namespace leat::detail {
 
+bool QueuedWait::wait_in(WaitList& list) noexcept {
+    suspend();
+    list.append(*this);
+    return false;
+}
+
+bool QueuedWait::leave(WaitList& list) noexcept {
+    if (!is_queued_) return false;
+    list.remove(*this);
+    return true;
+}
+
 void WaitList::stop_for_waiters(const char* what) noexcept {
     write_notice(std::string("leat: ") + what + " is destroyed while tasks wait for it");
     std::abort();

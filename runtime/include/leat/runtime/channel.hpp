@@ -211,32 +211,24 @@ bool SendOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
     found_closed_ = channel_->is_closed_;
     if (found_closed_ || channel_->put(value_)) return go_on();
-    suspend();
-    channel_->senders_.append(*this);
-    return false;
+    return wait_in(channel_->senders_);
 }
 
 template <class T>
 void SendOperation<T>::cancel() noexcept {
-    if (!is_queued()) return;
-    channel_->senders_.remove(*this);
-    withdrawn();
+    if (leave(channel_->senders_)) withdrawn();
 }
 
 template <class T>
 bool ReceiveOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
     if (channel_->take(value_) || channel_->is_closed_) return go_on();
-    suspend();
-    channel_->receivers_.append(*this);
-    return false;
+    return wait_in(channel_->receivers_);
 }
 
 template <class T>
 void ReceiveOperation<T>::cancel() noexcept {
-    if (!is_queued()) return;
-    channel_->receivers_.remove(*this);
-    withdrawn();
+    if (leave(channel_->receivers_)) withdrawn();
 }
 
 }  // namespace leat

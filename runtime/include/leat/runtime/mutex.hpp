@@ -53,12 +53,10 @@ public:
     MutexGuard await_resume() const noexcept { return MutexGuard(*mutex_); }
     Result<MutexGuard> result() const noexcept { return await_resume(); }
 
-    void cancel() noexcept override;
+    inline void cancel() noexcept override;
     std::string describe() const override { return "a mutex"; }
 
 private:
-    bool wait() noexcept;
-
     Mutex* mutex_;
 };
 
@@ -112,8 +110,12 @@ inline void MutexGuard::unlock() noexcept {
 inline bool LockOperation::await_ready() noexcept {
     if (is_stopped()) return false;
     if (!mutex_->take()) [[unlikely]]
-        return wait();
+        return wait_in(mutex_->waiters_);
     return go_on();
+}
+
+inline void LockOperation::cancel() noexcept {
+    if (leave(mutex_->waiters_)) withdrawn();
 }
 
 }  // namespace leat

@@ -70,8 +70,6 @@ public:
 private:
     friend class Semaphore;
 
-    bool wait() noexcept;
-
     Semaphore* semaphore_;
     std::size_t count_;
 };
@@ -139,7 +137,7 @@ inline void Permit::release() noexcept {
 inline bool AcquireOperation::await_ready() noexcept {
     if (is_stopped()) return false;
     if (!semaphore_->try_take(count_)) [[unlikely]]
-        return wait();
+        return wait_in(semaphore_->waiters_);
     return go_on();
 }
 

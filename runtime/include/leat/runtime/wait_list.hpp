@@ -27,8 +27,10 @@ protected:
         return false;
     }
 
-    /// Whether it stands in one: if not, what it waited for is on its way, and wins over a cancellation.
-    bool is_queued() const noexcept { return is_queued_; }
+    /// The other answer: it suspends, and stands in `list`. False.
+    bool wait_in(WaitList& list) noexcept;
+    /// For `cancel`: takes it out of `list`. False if it stands there no more: what it waited for is on its way, and wins.
+    bool leave(WaitList& list) noexcept;
 
 private:
     friend class WaitList;
