@@ -53,8 +53,14 @@ struct SlowReader {
             co_await client(stream);
         };
         auto handler = [this](TcpStream peer) { return answer(std::move(peer)); };
+        return serve_during(handler, connect_and_drain);
+    }
+
+    /// Serves with `handler` while `client()`, a task, runs.
+    template <class Handler, class Client>
+    ServeReport serve_during(Handler& handler, Client& client) {
         auto body = [&](TaskGroup& group) -> Task<ServeReport> {
-            group.spawn(std::ref(connect_and_drain));
+            group.spawn(std::ref(client));
             ServeReport report = co_await leat::serve(listener, handler, options, control);
             has_ended = true;
             co_return report;
@@ -205,17 +211,7 @@ BOOST_AUTO_TEST_CASE(stream_that_a_handler_closes_in_a_drain_tells_its_peer_at_o
         std::string rest = co_await read_to_end(stream);
         has_heard = rest.empty();
     };
-    auto body = [&](TaskGroup& group) -> Task<ServeReport> {
-        group.spawn(std::ref(client));
-        ServeReport report = co_await leat::serve(listener, close_and_work, options, control);
-        co_return report;
-    };
-    auto all = [&]() -> Task<ServeReport> {
-        ServeReport report = co_await task_group(body);
-        co_return report;
-    };
-
-    ServeReport report = executor.run_until(all());
+    ServeReport report = serve_during(close_and_work, client);
 
     BOOST_TEST(report.finished == 1u);
 }
@@ -238,17 +234,7 @@ BOOST_AUTO_TEST_CASE(readiness_and_trying_find_the_end_of_a_drained_connection) 
         std::string rest = co_await read_to_end(stream);
         BOOST_TEST(rest == "");
     };
-    auto body = [&](TaskGroup& group) -> Task<ServeReport> {
-        group.spawn(std::ref(client));
-        ServeReport report = co_await leat::serve(listener, try_to_the_end, options, control);
-        co_return report;
-    };
-    auto all = [&]() -> Task<ServeReport> {
-        ServeReport report = co_await task_group(body);
-        co_return report;
-    };
-
-    ServeReport report = executor.run_until(all());
+    ServeReport report = serve_during(try_to_the_end, client);
 
     BOOST_TEST(report.finished == 1u);
 }
