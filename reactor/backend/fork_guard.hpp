@@ -6,9 +6,9 @@
 
 namespace leat::detail {
 
-/// Knows which thread owns a queue, and that a forked child owns none: its word is emptied
-/// in the child, so that one comparison answers both: by the kernel where it has pages for that (madvise(2),
-/// MADV_WIPEONFORK; minherit(2)), else by a handler of pthread_atfork(3).
+/// Knows which thread owns a queue, and that a forked child owns none: its word is emptied in the child, so that one
+/// comparison answers both. The kernel empties it where it has pages for that (madvise(2), MADV_WIPEONFORK; minherit(2)),
+/// else a handler of pthread_atfork(3).
 ///
 /// Thread-safety: any thread.
 class ForkGuard {

@@ -249,7 +249,8 @@ public:
         if (was_pending_) return;
         int error = errno;
 #if defined(__APPLE__) || defined(__OpenBSD__)
-        // No sigtimedwait(2). Where this is not in vain (see `write_file`), it comes to the thread that wrote, so it is there or was not raised.
+        // No sigtimedwait(2). Where this is not in vain (see `write_file`), it comes to the thread that wrote, so it is
+        // there or was not raised.
         sigset_t pending;
         int taken = 0;
         sigpending(&pending);

@@ -47,8 +47,8 @@ bool Inbox::push(PostedFunction&& function) {
 
     Place& place = block->places[index];
     ::new (static_cast<void*>(place.bytes)) PostedFunction(std::move(function));
-    // From here on the block may be gone.
     place.is_filled.exchange(true);
+    // The reader may have called it by now, and the block be gone.
     if (state_.load() != State::mail && state_.exchange(State::mail) == State::asleep) registrator_.wake();
     return true;
 }

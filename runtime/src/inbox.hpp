@@ -12,9 +12,8 @@
 //
 // Nobody sleeps on mail: a writer claims its place, marks it, and then looks at `state_`; the reader leaves `State::mail`
 // and then looks at `tail_` and the places. All six are sequentially consistent, so one of the two sees what the other
-// did. A reader that
-// meets a place which is claimed and not filled goes away, for its writer has yet to look at `state_`. A reader that is
-// awake need not be woken, and says when it no longer is.
+// did. A reader that meets a place which is claimed and not filled goes away, for its writer has yet to look at `state_`.
+// A reader that is awake need not be woken, and says when it no longer is.
 #pragma once
 
 #include <leat/reactor/poll.hpp>
