@@ -16,7 +16,8 @@ std::string AcquireOperation::describe() const {
 }
 
 void Semaphore::hand_over() noexcept {
-    while (!waiters_.is_empty()) {
+    // Who is about to leave is handed nothing, and calls this again when it has left.
+    while (!waiters_.is_empty() && !waiters_.first_is_leaving()) {
         std::size_t wanted = static_cast<AcquireOperation&>(waiters_.first()).count_;
         if (wanted > available_) return;
         available_ -= wanted;

@@ -17,6 +17,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -174,6 +175,35 @@ BOOST_AUTO_TEST_CASE(permit_is_lost_at_no_suspension_point) {
     SweepReport report = sweep_all_endings(scenario, options);
 
     BOOST_TEST(report.unwound > 0u);
+}
+
+// One that leaves makes room for those behind it; but those of the same scope are about to leave, too.
+BOOST_FIXTURE_TEST_CASE(cancelled_scope_hands_nothing_to_its_own, VirtualTime) {
+    Semaphore semaphore(1);
+    Log log;
+    run([&]() -> Task<> {
+        auto body = [&](CancelScope& scope) -> Task<> {
+            auto inner = [&](TaskGroup& group) -> Task<> {
+                group.spawn(use, std::ref(semaphore), 1u, std::ref(log), "child");
+                Permit both = co_await semaphore.acquire(2);
+                log.note("body");
+            };
+            auto cancel_later = [&]() -> Task<> {
+                co_await sleep_for(1s);
+                scope.cancel();
+            };
+            auto outer = [&](TaskGroup& group) -> Task<> {
+                group.spawn(std::ref(cancel_later));
+                co_await task_group(inner);
+            };
+            co_await task_group(outer);
+        };
+        co_await cancel_scope(body);
+    });
+
+    BOOST_TEST(log.text() == "");
+    BOOST_TEST(semaphore.available() == 1u);
+    BOOST_TEST(!semaphore.has_waiters());
 }
 
 BOOST_FIXTURE_TEST_CASE(acquire_in_a_cancelled_scope_takes_nothing, VirtualTime) {

@@ -111,6 +111,8 @@ public:
 
     /// Waits until there is room, or somebody who receives.
     ///
+    /// A value that is not sent goes with the operation; `try_send` leaves it with its owner.
+    ///
     /// Errors:       `closed` if the channel is, or is closed before there was room: the value is not sent.
     /// Cancellation: the value is not sent; if it was taken already, the task goes on to its next wait.
     /// Complexity:   O(1), no allocation.
@@ -191,9 +193,11 @@ private:
     }
 
     void drop_first() noexcept {
-        std::destroy_at(places_ + first_);
+        T& dropped = places_[first_];
         first_ = (first_ + 1) % capacity_;
         --size_;
+        // Last, since what a destructor does may come back here.
+        std::destroy_at(&dropped);
     }
 
     const std::size_t capacity_;

@@ -68,7 +68,7 @@ private:
 /// served; not recursive: a task that locks twice waits for itself.
 ///
 /// Thread-safety: the tasks of one executor.
-/// Lifetime:      outlives its guards; destroying it while a task waits ends the program.
+/// Lifetime:      outlives its guards, and the task that was handed it; destroying it while a task waits ends the program.
 class Mutex {
 public:
     Mutex() noexcept = default;

@@ -83,7 +83,8 @@ private:
 /// comes later, and who wants several holds up those behind until there are enough.
 ///
 /// Thread-safety: the tasks of one executor.
-/// Lifetime:      outlives its waiters and permits; destroying it while a task waits ends the program.
+/// Lifetime:      outlives its permits, and the tasks that were handed one; destroying it while a task waits ends the
+///                program.
 class Semaphore {
 public:
     explicit Semaphore(std::size_t permits) noexcept : available_(permits) {}

@@ -13,8 +13,9 @@ class WaitList;
 /// A wait that stands in a queue until somebody hands it what it waits for.
 class QueuedWait : public Wait {
 protected:
-    QueuedWait() noexcept = default;
-    QueuedWait(QueuedWait&&) noexcept = default;
+    QueuedWait() noexcept {}
+    // Movable until awaited, as every wait: it stands nowhere yet.
+    QueuedWait(QueuedWait&& other) noexcept : Wait(std::move(other)) {}
     ~QueuedWait() = default;
 
     /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
@@ -54,6 +55,8 @@ public:
     bool is_empty() const noexcept { return first_ == nullptr; }
     /// Of a list that is not empty.
     QueuedWait& first() const noexcept { return *first_; }
+    /// Of a list that is not empty: whether its first one is in a cancelled scope, and about to leave.
+    bool first_is_leaving() const noexcept { return first_->environment().is_cancelled(); }
 
     void append(QueuedWait& wait) noexcept {
         wait.is_queued_ = true;
