@@ -28,6 +28,7 @@ leat_backend(
     SOURCES
         close_posix.cpp
         epoll.cpp
+        error_posix.cpp
         fork_guard_linux.cpp
         readiness_posix.cpp
         readiness_selector.cpp)
@@ -45,6 +46,7 @@ leat_backend(
     SYSTEMS ${kqueue_systems}
     SOURCES
         close_posix.cpp
+        error_posix.cpp
         ${kqueue_fork_guard}
         kqueue.cpp
         readiness_posix.cpp

@@ -63,7 +63,10 @@ int TcpListener::ttl() const {
 
 std::optional<TcpStream> TcpListener::try_accept(std::error_code& error) noexcept {
     NativeHandle accepted = socket::try_accept(native_handle(), error);
-    if (accepted == invalid_handle) return std::nullopt;
+    if (accepted == invalid_handle) {
+        if (!error) source_.rearm(Interest::readable);
+        return std::nullopt;
+    }
     return TcpStream(Source(accepted));
 }
 

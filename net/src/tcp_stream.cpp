@@ -38,7 +38,7 @@ bool ConnectOperation::await_ready() noexcept {
     }
     if (!error && options_.local) socket::bind(socket_.native_handle(), *options_.local, error);
     if (error) {
-        end_with_system_error(error.value());
+        fail(error);
         return go_on();
     }
     return start();
@@ -78,8 +78,19 @@ TcpStream TcpStream::adopt(NativeHandle handle) {
 
 // ---- Without waiting ----
 
+namespace {
+
+/// After a call that moved less than was asked for, the direction is certain to be reported again.
+void rearm_if_short(Source& source, Interest direction, std::optional<std::size_t> moved,
+                    std::size_t asked) noexcept {
+    if (!moved || *moved < asked) source.rearm(direction);
+}
+
+}  // namespace
+
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
     std::optional<std::size_t> received = socket::try_receive(native_handle(), buffer, false, error);
+    if (!error) rearm_if_short(source_, Interest::readable, received, buffer.size());
     if (!received && !error && source_.reads_end()) return 0;
     return received;
 }
@@ -90,13 +101,16 @@ std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
 
 std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
     std::optional<std::size_t> seen = socket::try_receive(native_handle(), buffer, true, error);
+    if (!seen && !error) source_.rearm(Interest::readable);
     if (!seen && !error && source_.reads_end()) return 0;
     return seen;
 }
 
 std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffer,
                                                 std::error_code& error) noexcept {
-    return socket::try_send(native_handle(), buffer, error);
+    std::optional<std::size_t> sent = socket::try_send(native_handle(), buffer, error);
+    if (!error) rearm_if_short(source_, Interest::writable, sent, buffer.size());
+    return sent;
 }
 
 std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffer) {
@@ -107,7 +121,7 @@ std::error_code TcpStream::take_error() noexcept {
     std::error_code error;
     int pending = socket::option(native_handle(), socket::Option::pending_error, error);
     if (error || pending == 0) return error;
-    return {pending, std::system_category()};
+    return detail::error_of_number(pending);
 }
 
 // ---- The connection ----

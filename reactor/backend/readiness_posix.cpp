@@ -413,7 +413,8 @@ bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
     if (sent < 0) {
         // To be tried again, by the way that knows what to do next.
         if (is_for_later(-sent)) return false;
-        end_with_system_error(static_cast<int>(-sent));
+        error_ = static_cast<std::int32_t>(-sent);
+        state_ = State::ended;
         return true;
     }
     std::size_t bytes = static_cast<std::size_t>(sent);

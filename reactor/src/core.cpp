@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "src/core.hpp"
 
+#include "backend/close.hpp"
+
 #include <algorithm>
 #include <limits>
 #include <system_error>
@@ -11,7 +13,8 @@ Core::Core(Backend backend, const Clock& clock)
     : backend_(backend),
       clock_(clock),
       clock_is_virtual_(clock.is_virtual()),
-      selector_(make_selector(backend.row(), SelectorContext{slots_, *this})) {}
+      selector_(make_selector(backend.row(), SelectorContext{slots_, *this})),
+      rearms_(selector_->rearms()) {}
 
 void Core::release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -90,6 +93,15 @@ std::error_code Core::remove(Source& source) noexcept {
         give_slot_back(source);
     }
     return {};
+}
+
+void Core::rearm(Source& source, Interest interest) noexcept {
+    Slot& slot = *source.slot_;
+    Core& core = of(slot);
+    if (!core.rearms_) return;
+    std::lock_guard lock(core.mutex_);
+    if (core.selector_ != nullptr && slot.use == Slot::Use::interest)
+        core.selector_->rearm(slot, wanted_bits(interest));
 }
 
 /// Locked. The new slot holds a reference on the core for its source.
@@ -329,7 +341,7 @@ bool Core::bind_and_submit(OperationRecord& operation) noexcept {
         if (error.category() == error_category())
             OperationAccess::end(operation, static_cast<errc>(error.value()));
         else
-            OperationAccess::end_with(operation, error.value());
+            OperationAccess::end_with(operation, error_number(error));
         return true;
     }
     return submit(operation);
@@ -351,7 +363,12 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
     }
     Slot* slot = take_slot(source, Slot::Use::operations);
     if (slot == nullptr) {
-        error = std::error_code(static_cast<int>(std::errc::not_enough_memory), std::system_category());
+        error = make_error_code(std::errc::not_enough_memory);
+        return false;
+    }
+    error = selector_->bind(*slot);
+    if (error) {
+        give_slot_back(source);
         return false;
     }
     // Nothing is known yet, so the first call of each direction asks the socket itself.
@@ -378,7 +395,7 @@ bool Core::cancel(OperationRecord& operation) noexcept {
     if (!operation.is_in_flight()) return false;
     if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
     --completions().in_flight;
-    OperationAccess::end_with(operation, static_cast<int>(std::errc::operation_canceled));
+    OperationAccess::end_with(operation, error_number(make_error_code(std::errc::operation_canceled)));
     return true;
 }
 
@@ -407,9 +424,9 @@ void Core::detach(Source& source) noexcept {
     if (slot.use == Slot::Use::interest) {
         if (has_kernel) core.selector_->remove(slot);
     } else {
+        if (has_kernel) core.selector_->detach(slot);
         reader = slot.waiting(false);
         writer = slot.waiting(true);
-        if (has_kernel) core.selector_->detach(slot);
         slot.bits = 0;
         if (slot.watch != nullptr) slot.watch->source_closed(slot.moved);
     }
@@ -427,10 +444,14 @@ void Core::abandon(OperationRecord& operation) noexcept {
     Core& core = of(slot);
     switch (OperationAccess::state(operation)) {
     case State::in_flight:
-        core.cancel(operation);
-        return;
+        if (core.cancel(operation)) return;
+        core.selector_->await_end(operation);
+        [[fallthrough]];
     case State::queued:
         core.completions().remove(operation);
+        // Nobody has been told of the connection.
+        if (operation.kind() == OperationRecord::Kind::accept && !operation.has_failed())
+            close_handle(operation.accepted());
         return;
     case State::harvested: {
         std::size_t index = OperationAccess::entry(operation);

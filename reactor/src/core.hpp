@@ -74,6 +74,7 @@ public:
     // Of sources and operations.
     static Core& of(const Slot& slot) noexcept { return static_cast<Core&>(*slot.queue); }
     static void detach(Source& source) noexcept;
+    static void rearm(Source& source, Interest interest) noexcept;
     static void abandon(OperationRecord& operation) noexcept;
 
 private:
@@ -119,6 +120,7 @@ private:
     mutable std::mutex mutex_;
     SlotTable slots_;
     std::unique_ptr<Selector> selector_;
+    const bool rearms_;
     // By deadline, then by the order of adding.
     std::map<std::pair<TimePoint, TimerId>, Token> timers_;
     std::unordered_map<std::uint64_t, TimePoint> timer_deadlines_;

@@ -8,7 +8,7 @@ namespace leat {
 std::error_code detail::OperationRecord::error() const noexcept {
     if (error_ == 0) return {};
     if (error_ < 0) return make_error_code(static_cast<errc>(-error_));
-    return std::error_code(error_, std::system_category());
+    return error_of_number(error_);
 }
 
 void Operation::abandon() noexcept { detail::Core::abandon(*this); }

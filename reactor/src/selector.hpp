@@ -63,8 +63,13 @@ public:
     /// Ends it. Nothing can fail that would matter: the generation guards against what still comes.
     virtual void remove(Slot& slot) noexcept = 0;
 
+    /// The user has found a direction (`Slot::wanted_…`) empty, or full. Asked for only by a selector that `rearms`.
+    virtual void rearm(Slot&, std::uint8_t) noexcept {}
+
     // ---- Operations. Owner. ----
 
+    /// A source enters operation mode. Locked, too.
+    virtual std::error_code bind(Slot&) noexcept { return {}; }
     /// Begins an operation on its slot. True: it has ended already. False: it was parked with the `Completions`.
     virtual bool start(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
@@ -72,9 +77,12 @@ public:
     /// From here on a read that would wait ends as at the end of the stream, also the one that waits now
     /// (`Slot::reads_end`).
     virtual void end_reads(Slot& slot) noexcept = 0;
-    /// The source is about to be closed or released: the kernel forgets it. Operations are withdrawn from the slot;
-    /// the core ends them.
+    /// The source is about to be closed or released: the kernel forgets it. Locked, too. An operation that is left on the slot is
+    /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the
+    /// `Completions`, with `errc::closed` unless a result came first.
     virtual void detach(Slot& slot) noexcept = 0;
+    /// Of an operation that `cancel` could not withdraw: returns when it has been pushed to the `Completions`.
+    virtual void await_end(OperationRecord&) noexcept {}
 
     /// Waits at most `timeout` (forever if missing, not at all if zero) for something to report, `wake`, or a signal.
     /// Errors: the kernel's, as `std::system_error`.
@@ -86,6 +94,8 @@ public:
     virtual void wake() noexcept = 0;
     /// A handle that is readable when `wait` would report something; `invalid_handle` if there is none.
     virtual NativeHandle native_handle() const noexcept = 0;
+    /// Whether the kernel tells levels, of which each is reported once, until `rearm`.
+    virtual bool rearms() const noexcept { return false; }
 
     // ---- In a forked child, before it is destroyed there. ----
 

@@ -34,8 +34,8 @@ public:
 
     /// Whether a slot was ever at `index`, which may be anything. Under the core's lock.
     bool has(std::uint32_t index) const noexcept {
-        std::uint32_t chunk = index & (chunk_count - 1);
-        std::uint32_t offset = index / std::uint32_t{sizeof(Slot)};
+        std::uint32_t chunk = chunk_of(index);
+        std::uint32_t offset = offset_of(index);
         if ((index & free_bit) != 0 || chunk > next_chunk_) return false;
         return offset < (chunk == next_chunk_ ? next_offset_ : slots_of(chunk));
     }
@@ -56,14 +56,22 @@ public:
         }
     }
 
-private:
+    /// Where an index is, for a backend that keeps something of its own for each slot.
     static constexpr std::uint32_t chunk_count = 32;
+    static constexpr std::uint32_t chunk_of(std::uint32_t index) noexcept {
+        return index & (chunk_count - 1);
+    }
+    static constexpr std::uint32_t offset_of(std::uint32_t index) noexcept {
+        return index / std::uint32_t{sizeof(Slot)};
+    }
+    static constexpr std::uint32_t slots_of(std::uint32_t chunk) noexcept { return slots_of_first << chunk; }
+
+private:
     static constexpr std::uint32_t slots_of_first = 64;
     // More would have an offset of over 32 bits; the kernel has fewer descriptors (64 + 128 + … = 2^27 slots).
     static constexpr std::uint32_t last_chunk = 20;
     static_assert(sizeof(Slot) == 2 * chunk_count, "an index holds a chunk, a free bit and an offset");
 
-    static constexpr std::uint32_t slots_of(std::uint32_t chunk) noexcept { return slots_of_first << chunk; }
     static constexpr std::uint32_t index_of(std::uint32_t chunk, std::uint32_t offset) noexcept {
         return offset * std::uint32_t{sizeof(Slot)} | chunk;
     }

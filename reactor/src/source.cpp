@@ -38,6 +38,10 @@ void Source::close() noexcept {
         detail::close_handle(handle);
 }
 
+void Source::rearm(Interest interest) noexcept {
+    if (has_slot()) detail::Core::rearm(*this, interest);
+}
+
 void Source::detach() noexcept {
     if (has_slot()) detail::Core::detach(*this);
 }

@@ -5,7 +5,8 @@
 
 namespace leat {
 
-/// Errors of leat's own; everything else is the system's, in `std::system_category()`.
+/// Errors of leat's own; everything else is the system's: in `std::system_category()`, or on Windows, of whose numbers the
+/// standard library compares few with `std::errc`, in a category that has the same values and compares all.
 enum class errc {
     /// Another thread owns the Poll, or another operation of that direction already waits on the source.
     busy = 1,
@@ -29,6 +30,17 @@ enum class errc {
 
 const std::error_category& error_category() noexcept;
 std::error_code make_error_code(errc code) noexcept;
+
+namespace detail {
+
+/// Of what `errno`, or GetLastError and WSAGetLastError, tells.
+std::error_code native_error(unsigned long number) noexcept;
+
+/// The system's errors in an operation's record: a positive number for each.
+std::error_code error_of_number(int number) noexcept;
+int error_number(const std::error_code& error) noexcept;
+
+}  // namespace detail
 
 }  // namespace leat
 

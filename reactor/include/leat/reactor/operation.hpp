@@ -114,9 +114,9 @@ protected:
     }
     ~OperationRecord() = default;
 
-    /// Ends the operation without the kernel: for failures before it could be submitted. `error` is a system error number.
-    void end_with_system_error(int error) noexcept {
-        error_ = error;
+    /// Ends the operation without the kernel, with the system's `error`: for failures before it could be submitted.
+    void fail(const std::error_code& error) noexcept {
+        error_ = error_number(error);
         state_ = State::ended;
     }
     /// As if it had failed with `code` of leat's.

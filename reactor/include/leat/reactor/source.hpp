@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/interest.hpp>
 #include <leat/reactor/native_handle.hpp>
 #include <leat/reactor/slot.hpp>
 
@@ -45,6 +46,14 @@ public:
     /// Removes the registration, then closes the handle. A waiting operation ends once, with
     /// `leat::errc::closed`. Closing twice is harmless.
     void close() noexcept;
+
+    /// Says that a call on the handle found nothing to read, or no room to write, or moved less than was asked for. Who calls
+    /// the system himself on a source that is registered for interest says so, and the next event of the direction is
+    /// certain on every system: Windows does not tell when readiness comes, only that it is there, and so each
+    /// direction is reported once until this is called. Elsewhere it does nothing. The sockets of `net` do it themselves.
+    ///
+    /// Complexity: on Windows a system call after each event; nothing elsewhere.
+    void rearm(Interest interest) noexcept;
 
     /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
     detail::Slot* idle_slot(const detail::Completions* queue) const noexcept {
