@@ -37,6 +37,11 @@ function(leat_add_layer name)
         target_link_libraries(${target} PUBLIC leat::${known})
     endforeach()
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:leat_warnings>)
+    if(WIN32)
+        # Windows 10 1703; headers without what nobody asked for.
+        target_compile_definitions(
+            ${target} PRIVATE _WIN32_WINNT=0x0A00 NTDDI_VERSION=0x0A000003 WIN32_LEAN_AND_MEAN NOMINMAX)
+    endif()
     # The C library's calls go through the table of addresses itself: one jump less for each of a message's two.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang>:-fno-plt>)
 

@@ -52,6 +52,25 @@ leat_backend(
         readiness_posix.cpp
         readiness_selector.cpp)
 
+leat_backend(
+    iocp
+    SYSTEMS Windows
+    SOURCES
+        close_windows.cpp
+        error_windows.cpp
+        fork_guard_windows.cpp
+        iocp/afd.cpp
+        iocp/entry.cpp
+        iocp/selector.cpp
+        iocp/transfer.cpp
+        message_windows.cpp)
+
+# Which of two files in a `backend` folder is compiled, where only that matters.
+set(LEAT_SYSTEM_FAMILY posix)
+if(CMAKE_SYSTEM_NAME STREQUAL "Windows")
+    set(LEAT_SYSTEM_FAMILY windows)
+endif()
+
 if(NOT LEAT_BACKENDS)
     message(FATAL_ERROR "leat has no backend for ${CMAKE_SYSTEM_NAME} yet")
 endif()

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "backend/iocp/entry.hpp"
+
+#include <new>
+#include <utility>
+
+namespace leat::detail::iocp {
+
+Accepting::~Accepting() {
+    if (socket != INVALID_SOCKET) ::closesocket(socket);
+}
+
+EntryTable::~EntryTable() {
+    for (std::atomic<Entry**>& chunk : chunks_)
+        delete[] chunk.load(std::memory_order_relaxed);
+}
+
+Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
+    std::lock_guard lock(mutex_);
+    std::uint32_t number = SlotTable::chunk_of(slot.index);
+    Entry** chunk = chunks_[number].load(std::memory_order_relaxed);
+    if (chunk == nullptr) {
+        chunk = new (std::nothrow) Entry*[SlotTable::slots_of(number)]();
+        if (chunk == nullptr) return nullptr;
+        chunks_[number].store(chunk, std::memory_order_release);
+    }
+    if (free_ == nullptr) {
+        try {
+            all_.push_back(std::make_unique<Entry>());
+        } catch (const std::bad_alloc&) {
+            return nullptr;
+        }
+        free_ = all_.back().get();
+    }
+    Entry& entry = *std::exchange(free_, free_->next);
+    entry.next = nullptr;
+    entry.slot = &slot;
+    entry.handle = slot.handle;
+    entry.base = INVALID_SOCKET;
+    entry.is_interest = is_interest;
+    entry.found = 0;
+    entry.is_spent = false;
+    chunk[SlotTable::offset_of(slot.index)] = &entry;
+    return &entry;
+}
+
+Entry*& EntryTable::of(const Slot& slot) const noexcept {
+    Entry** chunk = chunks_[SlotTable::chunk_of(slot.index)].load(std::memory_order_acquire);
+    return chunk[SlotTable::offset_of(slot.index)];
+}
+
+void EntryTable::part(Entry& entry) noexcept {
+    of(*entry.slot) = nullptr;
+    entry.slot = nullptr;
+}
+
+void EntryTable::give_back(Entry& entry) noexcept {
+    entry.accepting = nullptr;
+    std::lock_guard lock(mutex_);
+    entry.next = std::exchange(free_, &entry);
+}
+
+}  // namespace leat::detail::iocp
