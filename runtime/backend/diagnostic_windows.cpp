@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "backend/diagnostic.hpp"
+
+#include <string>
+
+#include <windows.h>
+
+namespace leat::detail {
+
+namespace {
+
+/// Of a pipe: whether it takes `size` bytes at once. Anything else does, or is nobody's to wait for.
+bool has_room(HANDLE output, std::size_t size) noexcept {
+    if (::GetFileType(output) != FILE_TYPE_PIPE) return true;
+    using Query = LONG(NTAPI*)(HANDLE, void*, void*, ULONG, int);
+    // FILE_PIPE_LOCAL_INFORMATION, whose WriteQuotaAvailable the documented calls do not tell.
+    struct {
+        ULONG type, configuration, most_instances, instances, inbound_quota, readable, outbound_quota,
+            writable, state, end;
+    } info{};
+    struct {
+        void* status;
+        ULONG_PTR size;
+    } status_block{};
+    constexpr int pipe_local_information = 24;
+    static const auto query = reinterpret_cast<Query>(reinterpret_cast<void*>(
+        ::GetProcAddress(::GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationFile")));
+    if (query == nullptr || query(output, &status_block, &info, sizeof info, pipe_local_information) < 0)
+        return true;
+    return info.writable >= size;
+}
+
+}  // namespace
+
+void write_notice(std::string_view text) {
+    std::string line(text);
+    if (line.empty() || line.back() != '\n') line += '\n';
+    HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
+    if (output == nullptr || output == INVALID_HANDLE_VALUE || !has_room(output, line.size())) return;
+    DWORD written = 0;
+    ::WriteFile(output, line.data(), static_cast<DWORD>(line.size()), &written, nullptr);
+}
+
+}  // namespace leat::detail
