@@ -6,16 +6,15 @@
 //
 // What to see: a registration takes effect on a poll that sleeps already; the token that was registered comes back with
 // each event; an event is a hint after which one reads until nothing is left; `closed` comes after everything else.
+#include <leat/net/tcp_listener.hpp>
+#include <leat/net/tcp_stream.hpp>
 #include <leat/reactor/poll.hpp>
-
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <iostream>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -24,24 +23,26 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr leat::Token mailbox_token(1);
-constexpr leat::Token timer_token(2);
+constexpr leat::Token door_token(1);
+constexpr leat::Token mailbox_token(2);
+constexpr leat::Token timer_token(3);
 
-void say(leat::NativeHandle to, std::string_view text) {
-    if (::write(to, text.data(), text.size()) < 0) std::perror("write");
-}
+void say(leat::TcpStream& to, std::string_view text) { to.try_write(std::as_bytes(std::span(text))); }
 
 // Edge-triggered: the next event comes only after the source was found empty.
-void print_what_came(const leat::Source& mailbox) {
-    std::array<char, 64> buffer;
+void print_what_came(leat::TcpStream& mailbox) {
+    std::array<std::byte, 64> buffer;
     for (;;) {
-        const ssize_t received = ::read(mailbox.native_handle(), buffer.data(), buffer.size());
-        if (received <= 0) return;
-        std::cout << "  \"" << std::string_view(buffer.data(), static_cast<std::size_t>(received)) << "\"\n";
+        const std::optional<std::size_t> received = mailbox.try_read(buffer);
+        if (!received || *received == 0) return;
+        std::cout << "  \"" << std::string_view(reinterpret_cast<const char*>(buffer.data()), *received)
+                  << "\"\n";
     }
 }
 
-void print_events(leat::Poll& poll, const leat::Source& mailbox) {
+void print_events(leat::Poll& poll, leat::TcpListener& door) {
+    leat::Registrator registrator = poll.registrator();
+    leat::TcpStream mailbox;
     leat::Events events;
     for (;;) {
         switch (poll.poll(events)) {
@@ -56,6 +57,12 @@ void print_events(leat::Poll& poll, const leat::Source& mailbox) {
         }
         for (const leat::Event& event : events) {
             std::cout << event << '\n';
+            if (event.token() == door_token) {
+                if (std::optional<leat::TcpStream> visitor = door.try_accept()) {
+                    mailbox = std::move(*visitor);
+                    registrator.add(mailbox.source(), mailbox_token, leat::Interest::readable);
+                }
+            }
             if (event.token() == mailbox_token) print_what_came(mailbox);
             if (event.is_timeout()) poll.close();
         }
@@ -65,31 +72,23 @@ void print_events(leat::Poll& poll, const leat::Source& mailbox) {
 }  // namespace
 
 int main() {
-    std::array<int, 2> ends;
-    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()) != 0) {
-        std::perror("socketpair");
-        return 1;
-    }
-    for (int end : ends) {  // What a source takes over never blocks.
-        ::fcntl(end, F_SETFL, O_NONBLOCK);
-        ::fcntl(end, F_SETFD, FD_CLOEXEC);
-    }
-    leat::Source mailbox(ends[0]);
-    const leat::Source sender(ends[1]);
-
     leat::Poll poll;
     leat::Registrator registrator = poll.registrator();
-    std::thread printer([&] { print_events(poll, mailbox); });
+    leat::TcpListener door = leat::TcpListener::bind(leat::Address::loopback(0));
+    std::thread printer([&] { print_events(poll, door); });
 
     try {
         registrator.wake();
-        registrator.add(mailbox, mailbox_token, leat::Interest::readable);
-        say(sender.native_handle(), "hello");
+        registrator.add(door.source(), door_token, leat::Interest::readable);
+        leat::TcpStream sender = leat::TcpStream::start_connect(door.local_address());
+        std::this_thread::sleep_for(10ms);  // A connection over loopback takes less.
+        say(sender, "hello");
         registrator.add_timer(leat::steady_clock().now() + 10ms, timer_token);
-        say(sender.native_handle(), "and goodbye");
+        say(sender, " and goodbye");
+        printer.join();
     } catch (const std::system_error& error) {
         std::cerr << "poll_events: " << error.what() << '\n';
         registrator.close();
+        printer.join();
     }
-    printer.join();
 }

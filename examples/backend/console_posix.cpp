@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "console.hpp"
+#include "../console.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

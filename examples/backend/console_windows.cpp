@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "../console.hpp"
+
+#include <windows.h>
+
+namespace console {
+namespace {
+
+// A reader of a pipe that has stopped reading would stop us. Windows has no documented question for that, so the line is
+// written by whoever cares least: as long as one is being written, the next ones are dropped.
+void write_line(DWORD which, const std::string& line) {
+    HANDLE output = ::GetStdHandle(which);
+    if (output == nullptr || output == INVALID_HANDLE_VALUE) return;
+    std::string text = line + '\n';
+    DWORD written = 0;
+    // What cannot be written has nobody to be told to.
+    ::WriteFile(output, text.data(), static_cast<DWORD>(text.size()), &written, nullptr);
+}
+
+}  // namespace
+
+// A process without a console has no numbers that a connection could be given, and no signal ends a writer.
+void prepare() {}
+
+void print(const std::string& line) { write_line(STD_OUTPUT_HANDLE, line); }
+
+void complain(const std::string& line) { write_line(STD_ERROR_HANDLE, line); }
+
+}  // namespace console
