@@ -21,21 +21,20 @@ public:
 
     /// Whether the calling thread is the owner; the first one that asks becomes it.
     bool own() noexcept {
-        std::uintptr_t owner = word_->load(std::memory_order_relaxed);
-        if (owner == this_thread()) [[likely]]
+        if (word_->load(std::memory_order_relaxed) == thread_number) [[likely]]
             return true;
-        return owner == unowned && word_->compare_exchange_strong(owner, this_thread());
+        return become_owner();
     }
 
     bool is_forked_child() const noexcept { return word_->load(std::memory_order_relaxed) == wiped; }
 
 private:
-    static constexpr std::uintptr_t wiped = 0, unowned = 1;
+    // What is neither is the number of a thread; no two have the same, and none has that of one that has ended.
+    static constexpr std::uintptr_t wiped = 0, unowned = 1, no_number = 2;
 
-    static std::uintptr_t this_thread() noexcept {
-        static constinit thread_local char here = 0;
-        return reinterpret_cast<std::uintptr_t>(&here);
-    }
+    bool become_owner() noexcept;
+
+    static thread_local constinit std::uintptr_t thread_number;
 
     std::atomic<std::uintptr_t>* word_;
 };
