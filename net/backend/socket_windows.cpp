@@ -30,20 +30,27 @@ void start_winsock() noexcept {
     (void)is_started;
 }
 
-std::error_code last_error() noexcept {
-    return native_error(static_cast<unsigned long>(::WSAGetLastError()));
+// Winsock says the same of a handle that is none as of one that is no socket's.
+std::error_code last_error(NativeHandle socket) noexcept {
+    auto number = static_cast<unsigned long>(::WSAGetLastError());
+    DWORD flags = 0;
+    if (number == WSAENOTSOCK &&
+        (socket == invalid_handle || !::GetHandleInformation(reinterpret_cast<HANDLE>(socket), &flags)))
+        number = WSAEBADF;
+    return native_error(number);
 }
 
-// Keeps what a call answered, which is negative if it failed.
-int checked(int answer, std::error_code& error) noexcept {
-    error = answer < 0 ? last_error() : std::error_code();
+// Keeps what a call on `socket` answered, which is negative if it failed.
+int checked(NativeHandle socket, int answer, std::error_code& error) noexcept {
+    error = answer < 0 ? last_error(socket) : std::error_code();
     return answer;
 }
 
 WSAPROTOCOL_INFOW protocol_of(NativeHandle socket, std::error_code& error) noexcept {
     WSAPROTOCOL_INFOW info{};
     int size = sizeof info;
-    checked(::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info), &size),
+    checked(socket,
+            ::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL_INFOW, reinterpret_cast<char*>(&info), &size),
             error);
     return info;
 }
@@ -112,7 +119,7 @@ Address from_native(const sockaddr_storage& native, std::error_code& error) noex
 /// Non-blocking, and not for processes that this one starts.
 void prepare(NativeHandle handle, std::error_code& error) noexcept {
     u_long non_blocking = 1;
-    if (checked(::ioctlsocket(handle, static_cast<long>(FIONBIO), &non_blocking), error) < 0) return;
+    if (checked(handle, ::ioctlsocket(handle, static_cast<long>(FIONBIO), &non_blocking), error) < 0) return;
     ::SetHandleInformation(reinterpret_cast<HANDLE>(handle), HANDLE_FLAG_INHERIT, 0);
 }
 
@@ -158,7 +165,7 @@ NativeHandle open_tcp(Address::Family family, std::error_code& error) noexcept {
     SOCKET socket = ::WSASocketW(domain, SOCK_STREAM, IPPROTO_TCP, nullptr, 0,
                                  WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
     if (socket == INVALID_SOCKET) {
-        error = last_error();
+        error = last_error(invalid_handle);
         return invalid_handle;
     }
     prepare(socket, error);
@@ -172,10 +179,12 @@ void adopt(NativeHandle handle, bool listens, std::error_code& error) noexcept {
     int type = 0;
     BOOL is_listening = FALSE;
     int size = sizeof type;
-    if (checked(::getsockopt(handle, SOL_SOCKET, SO_TYPE, reinterpret_cast<char*>(&type), &size), error) < 0)
+    if (checked(handle, ::getsockopt(handle, SOL_SOCKET, SO_TYPE, reinterpret_cast<char*>(&type), &size),
+                error) < 0)
         return;
     size = sizeof is_listening;
     if (checked(
+            handle,
             ::getsockopt(handle, SOL_SOCKET, SO_ACCEPTCONN, reinterpret_cast<char*>(&is_listening), &size),
             error) < 0)
         return;
@@ -191,18 +200,20 @@ void close(NativeHandle handle) noexcept { ::closesocket(handle); }
 void bind(NativeHandle socket, const Address& address, std::error_code& error) noexcept {
     alignas(sockaddr_storage) std::byte native[native_address_size];
     to_native(address, native);
-    checked(::bind(socket, reinterpret_cast<const sockaddr*>(native), static_cast<int>(native_size(address))),
+    checked(socket,
+            ::bind(socket, reinterpret_cast<const sockaddr*>(native), static_cast<int>(native_size(address))),
             error);
 }
 
 void listen(NativeHandle socket, int backlog, std::error_code& error) noexcept {
-    checked(::listen(socket, backlog), error);
+    checked(socket, ::listen(socket, backlog), error);
 }
 
 void connect(NativeHandle socket, const Address& address, std::error_code& error) noexcept {
     alignas(sockaddr_storage) std::byte native[native_address_size];
     to_native(address, native);
     int answer = checked(
+        socket,
         ::connect(socket, reinterpret_cast<const sockaddr*>(native), static_cast<int>(native_size(address))),
         error);
     if (answer < 0 && is_for_later(error)) error.clear();
@@ -212,13 +223,14 @@ void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept {
     int how = SD_BOTH;
     if (half == Half::read) how = SD_RECEIVE;
     if (half == Half::write) how = SD_SEND;
-    if (checked(::shutdown(socket, how), error) < 0 && error == std::errc::not_connected) error.clear();
+    if (checked(socket, ::shutdown(socket, how), error) < 0 && error == std::errc::not_connected)
+        error.clear();
 }
 
 Address local_address(NativeHandle socket, std::error_code& error) noexcept {
     sockaddr_storage native{};
     int size = sizeof native;
-    if (checked(::getsockname(socket, reinterpret_cast<sockaddr*>(&native), &size), error) == 0)
+    if (checked(socket, ::getsockname(socket, reinterpret_cast<sockaddr*>(&native), &size), error) == 0)
         return from_native(native, error);
     // Not bound to anything yet: elsewhere that is an address of zeroes, not an error.
     if (error != std::errc::invalid_argument) return {};
@@ -231,7 +243,7 @@ Address local_address(NativeHandle socket, std::error_code& error) noexcept {
 Address peer_address(NativeHandle socket, std::error_code& error) noexcept {
     sockaddr_storage native{};
     int size = sizeof native;
-    checked(::getpeername(socket, reinterpret_cast<sockaddr*>(&native), &size), error);
+    checked(socket, ::getpeername(socket, reinterpret_cast<sockaddr*>(&native), &size), error);
     return error ? Address() : from_native(native, error);
 }
 
@@ -240,7 +252,8 @@ int option(NativeHandle socket, Option option, std::error_code& error) noexcept 
     if (error) return 0;
     int value = 0;
     int size = sizeof value;
-    checked(::getsockopt(socket, name.level, name.name, reinterpret_cast<char*>(&value), &size), error);
+    checked(socket, ::getsockopt(socket, name.level, name.name, reinterpret_cast<char*>(&value), &size),
+            error);
     return value;
 }
 
@@ -251,14 +264,16 @@ void set_option(NativeHandle socket, Option option, int value, std::error_code& 
     if (error || name.name == 0) return;
     // A listener that does without `reuse_address` is as safe from others as one with it.
     if (option == Option::reuse_address) value = 1;
-    checked(::setsockopt(socket, name.level, name.name, reinterpret_cast<const char*>(&value), sizeof value),
+    checked(socket,
+            ::setsockopt(socket, name.level, name.name, reinterpret_cast<const char*>(&value), sizeof value),
             error);
 }
 
 std::optional<std::chrono::seconds> linger(NativeHandle socket, std::error_code& error) noexcept {
     ::linger setting{};
     int size = sizeof setting;
-    checked(::getsockopt(socket, SOL_SOCKET, SO_LINGER, reinterpret_cast<char*>(&setting), &size), error);
+    checked(socket, ::getsockopt(socket, SOL_SOCKET, SO_LINGER, reinterpret_cast<char*>(&setting), &size),
+            error);
     if (error || setting.l_onoff == 0) return std::nullopt;
     return std::chrono::seconds(setting.l_linger);
 }
@@ -269,16 +284,23 @@ void set_linger(NativeHandle socket, std::optional<std::chrono::seconds> linger,
     setting.l_onoff = linger.has_value() ? 1 : 0;
     setting.l_linger = linger.has_value() ? static_cast<u_short>(linger->count()) : u_short{0};
     checked(
+        socket,
         ::setsockopt(socket, SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&setting), sizeof setting),
         error);
 }
 
 std::optional<std::size_t> try_receive(NativeHandle socket, std::span<std::byte> buffer, bool peek,
                                        std::error_code& error) noexcept {
-    int received = checked(::recv(socket, reinterpret_cast<char*>(buffer.data()),
+    int received = checked(socket,
+                           ::recv(socket, reinterpret_cast<char*>(buffer.data()),
                                   size_for_call(buffer.size()), peek ? MSG_PEEK : 0),
                            error);
     if (received >= 0) return static_cast<std::size_t>(received);
+    // After a shutdown of our own; elsewhere that is the end of the stream.
+    if (error == native_error(WSAESHUTDOWN)) {
+        error.clear();
+        return 0;
+    }
     if (is_for_later(error)) error.clear();
     return std::nullopt;
 }
@@ -286,7 +308,8 @@ std::optional<std::size_t> try_receive(NativeHandle socket, std::span<std::byte>
 std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::byte> buffer,
                                     std::error_code& error) noexcept {
     int sent = checked(
-        ::send(socket, reinterpret_cast<const char*>(buffer.data()), size_for_call(buffer.size()), 0), error);
+        socket, ::send(socket, reinterpret_cast<const char*>(buffer.data()), size_for_call(buffer.size()), 0),
+        error);
     if (sent >= 0) return static_cast<std::size_t>(sent);
     if (is_for_later(error)) error.clear();
     return std::nullopt;
@@ -295,7 +318,7 @@ std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::by
 NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept {
     for (;;) {
         NativeHandle accepted = accept_connection(listener);
-        error = accepted == invalid_handle ? last_error() : std::error_code();
+        error = accepted == invalid_handle ? last_error(listener) : std::error_code();
         if (accepted != invalid_handle) return accepted;
         // The peer has gone again.
         if (error == std::errc::connection_reset || error == std::errc::connection_aborted) continue;

@@ -15,6 +15,7 @@
 // calls may allow no sockets but those of the network), there is none, and everybody is served all the same.
 #include <leat/net/serve.hpp>
 
+#include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 
@@ -113,6 +114,7 @@ public:
         if (handle == invalid_handle) return;
         std::error_code ignored;  // Gone already, then.
         socket::shutdown(handle, Half::both, ignored);
+        watch_.retry();
     }
 
     void drain() noexcept {

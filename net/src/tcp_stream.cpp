@@ -128,6 +128,9 @@ std::error_code TcpStream::take_error() noexcept {
 
 void TcpStream::shutdown(Half half, std::error_code& error) noexcept {
     socket::shutdown(native_handle(), half, error);
+    if (error) return;
+    if (half != Half::write) source_.retry(Interest::readable);
+    if (half != Half::read) source_.retry(Interest::writable);
 }
 
 void TcpStream::shutdown(Half half) {
@@ -171,6 +174,10 @@ void TcpStream::set_no_delay(bool on) { set(*this, socket::Option::no_delay, on 
 bool TcpStream::no_delay() const { return get(*this, socket::Option::no_delay) != 0; }
 
 void TcpStream::set_keep_alive(const KeepAlive& settings) {
+    // Not every system refuses it.
+    if (settings.probes < 1)
+        throw std::system_error(std::make_error_code(std::errc::invalid_argument),
+                                "keep-alive without a probe");
     set(*this, socket::Option::keep_alive_idle, settings.idle.count());
     set(*this, socket::Option::keep_alive_interval, settings.interval.count());
     set(*this, socket::Option::keep_alive_probes, settings.probes);

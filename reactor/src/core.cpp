@@ -104,6 +104,15 @@ void Core::rearm(Source& source, Interest interest) noexcept {
         core.selector_->rearm(slot, wanted_bits(interest));
 }
 
+void Core::retry(Slot& slot, Interest interest) noexcept {
+    Core& core = of(slot);
+    if (!core.rearms_) return;
+    std::lock_guard lock(core.mutex_);
+    if (core.selector_ == nullptr || slot.use != Slot::Use::operations) return;
+    if (interest.is_readable()) core.selector_->retry(slot, false);
+    if (interest.is_writable()) core.selector_->retry(slot, true);
+}
+
 /// Locked. The new slot holds a reference on the core for its source.
 Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
     Slot* slot = slots_.allocate(*this);

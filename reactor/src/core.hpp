@@ -75,6 +75,7 @@ public:
     static Core& of(const Slot& slot) noexcept { return static_cast<Core&>(*slot.queue); }
     static void detach(Source& source) noexcept;
     static void rearm(Source& source, Interest interest) noexcept;
+    static void retry(Slot& slot, Interest interest) noexcept;
     static void abandon(OperationRecord& operation) noexcept;
 
 private:

@@ -77,6 +77,9 @@ public:
     /// From here on a read that would wait ends as at the end of the stream, also the one that waits now
     /// (`Slot::reads_end`).
     virtual void end_reads(Slot& slot) noexcept = 0;
+    /// The direction was shut down: the operation that waits in it is to find that. Asked for only where the kernel does not
+    /// tell (`rearms`). Locked, too.
+    virtual void retry(Slot&, bool /*is_write*/) noexcept {}
     /// The source is about to be closed or released: the kernel forgets it. Locked, too. An operation that is left on the slot is
     /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the
     /// `Completions`, with `errc::closed` unless a result came first.

@@ -42,6 +42,10 @@ void Source::rearm(Interest interest) noexcept {
     if (has_slot()) detail::Core::rearm(*this, interest);
 }
 
+void Source::retry(Interest interest) noexcept {
+    if (has_slot()) detail::Core::retry(*slot_, interest);
+}
+
 void Source::detach() noexcept {
     if (has_slot()) detail::Core::detach(*this);
 }
@@ -61,6 +65,11 @@ SourceWatch::~SourceWatch() {
 
 void SourceWatch::end_reads() noexcept {
     if (detail::Slot* watched = slot()) detail::Core::of(*watched).end_reads(*watched);
+}
+
+void SourceWatch::retry() noexcept {
+    if (detail::Slot* watched = slot())
+        detail::Core::retry(*watched, Interest::readable | Interest::writable);
 }
 
 detail::Slot* SourceWatch::slot() const noexcept {

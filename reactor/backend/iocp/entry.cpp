@@ -24,24 +24,31 @@ Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
         if (chunk == nullptr) return nullptr;
         chunks_[number].store(chunk, std::memory_order_release);
     }
-    if (free_ == nullptr) {
-        try {
-            all_.push_back(std::make_unique<Entry>());
-        } catch (const std::bad_alloc&) {
-            return nullptr;
-        }
-        free_ = all_.back().get();
-    }
+    if (free_ == nullptr && !add_block()) return nullptr;
     Entry& entry = *std::exchange(free_, free_->next);
     entry.next = nullptr;
     entry.slot = &slot;
     entry.handle = slot.handle;
     entry.base = INVALID_SOCKET;
     entry.is_interest = is_interest;
+    entry.is_polled = false;
     entry.found = 0;
     entry.is_spent = false;
     chunk[SlotTable::offset_of(slot.index)] = &entry;
     return &entry;
+}
+
+bool EntryTable::add_block() noexcept {
+    try {
+        blocks_.push_back(std::make_unique<Entry[]>(block_size));
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    for (std::size_t i = 0; i < block_size; ++i) {
+        Entry& entry = blocks_.back()[i];
+        entry.next = std::exchange(free_, &entry);
+    }
+    return true;
 }
 
 Entry*& EntryTable::of(const Slot& slot) const noexcept {

@@ -34,8 +34,10 @@ struct Request {
     Held held = Held::nothing;
     // Operation mode: it is to end with the next packet, unless that brings the result.
     bool is_cancelled = false;
-    // Interest mode: the packet of what was asked for before says nothing about what is wanted now.
+    // The packet of what was asked for before says nothing about what is wanted now, or is to be found now.
     bool is_outdated = false;
+    // Interest mode: the user has found the direction empty since it was asked for, so an answer may be of before that.
+    bool is_doubtful = false;
     // In a list of packets that have come and were not looked at.
     Request* next = nullptr;
 };
@@ -77,6 +79,8 @@ struct Entry {
     SOCKET base = INVALID_SOCKET;
     bool is_interest = false;
     bool is_socket = true;
+    // Operation mode: it belongs to another port, and so the kernel cannot be given more than polls of it.
+    bool is_polled = false;
     // A call that succeeds at once sends no packet.
     bool skips_packet = false;
     // Interest mode: readiness (`AfdEvents`) that was found and not reported, and whether it stands in the list of such.
@@ -111,13 +115,19 @@ public:
     /// Calls `visit(entry)` for all, used or not.
     template <class Visit>
     void for_each(Visit visit) {
-        for (std::unique_ptr<Entry>& entry : all_)
-            visit(*entry);
+        for (std::unique_ptr<Entry[]>& block : blocks_)
+            for (std::size_t i = 0; i < block_size; ++i)
+                visit(block[i]);
     }
 
 private:
+    // So that a connection costs no allocation of its own.
+    static constexpr std::size_t block_size = 32;
+
+    bool add_block() noexcept;
+
     std::mutex mutex_;
-    std::vector<std::unique_ptr<Entry>> all_;
+    std::vector<std::unique_ptr<Entry[]>> blocks_;
     Entry* free_ = nullptr;
     // As the table of slots.
     std::atomic<Entry**> chunks_[SlotTable::chunk_count]{};

@@ -137,6 +137,7 @@ public:
             std::uint8_t bits =
                 is_write ? Slot::wanted_writable : Slot::wanted_readable | Slot::wanted_priority;
             if ((directions & bits) == 0) continue;
+            entry.request(is_write).is_doubtful = true;
             // The only way it can fail is for want of memory; then whoever waits is to look for himself.
             if (!arm(entry, is_write)) continue;
             queue_found(entry, is_write ? AfdEvents::send : AfdEvents::receive);
@@ -147,18 +148,22 @@ public:
     // ---- Operations ----
 
     std::error_code bind(Slot& slot) noexcept override {
-        // A handle belongs to the first port for good.
         HANDLE handle = reinterpret_cast<HANDLE>(slot.handle);
-        if (::CreateIoCompletionPort(handle, port_.get(), 0, 0) == nullptr) {
-            if (::GetLastError() == ERROR_INVALID_PARAMETER) return make_error_code(errc::already_registered);
-            return last_error();
+        const bool is_socket = !demand_socket(slot.handle);
+        const bool is_ours = ::CreateIoCompletionPort(handle, port_.get(), 0, 0) != nullptr;
+        if (!is_ours) {
+            if (::GetLastError() != ERROR_INVALID_PARAMETER) return last_error();
+            // A handle belongs to its first port for good, also when it is released and bound once more. A socket is polled
+            // then, which asks nothing of that port.
+            if (!is_socket) return make_error_code(errc::already_registered);
         }
         Entry* entry = entries_.take(slot, false);
         if (entry == nullptr) return make_error_code(std::errc::not_enough_memory);
-        entry->is_socket = !demand_socket(slot.handle);
+        entry->is_socket = is_socket;
+        entry->is_polled = !is_ours;
         entry->skips_packet =
-            ::SetFileCompletionNotificationModes(handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
-                                                             FILE_SKIP_SET_EVENT_ON_HANDLE) != FALSE;
+            is_ours && ::SetFileCompletionNotificationModes(handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                                                        FILE_SKIP_SET_EVENT_ON_HANDLE);
         return {};
     }
 
@@ -171,6 +176,7 @@ public:
         Request& request = entries_.of(slot)->request(is_write);
         request.operation = &operation;
         request.is_cancelled = false;
+        request.is_outdated = false;
         if (transfer_.advance(request) == Step::ended) {
             request.operation = nullptr;
             OperationAccess::state(operation) = OperationAccess::State::ended;
@@ -196,6 +202,13 @@ public:
         Request& request = entries_.of(slot)->read;
         // What comes back then finds what has arrived, or the end.
         if (request.is_held()) transfer_.cancel(request);
+    }
+
+    void retry(Slot& slot, bool is_write) noexcept override {
+        Request& request = entries_.of(slot)->request(is_write);
+        if (!request.is_held()) return;
+        request.is_outdated = true;
+        transfer_.cancel(request);
     }
 
     void detach(Slot& slot) noexcept override {
@@ -266,6 +279,7 @@ private:
         // What is held already asks for the same, or is outdated and asked for anew when it comes back.
         if (events == 0 || entry.is_spent || request.is_held()) return {};
         request.is_outdated = false;
+        request.is_doubtful = false;
         int error = afd_.poll(entry.base, events, request.info, request.overlapped);
         if (error != 0) return error_of_number(error);
         request.held = Held::poll;
@@ -304,8 +318,9 @@ private:
             give_back_if_done(entry);
             return;
         }
-        const bool says_something =
-            !request.is_outdated && static_cast<NTSTATUS>(request.overlapped.Internal) >= 0;
+        const bool says_something = !request.is_outdated &&
+                                    static_cast<NTSTATUS>(request.overlapped.Internal) >= 0 &&
+                                    (!request.is_doubtful || is_ready_now(entry.base, is_write));
         if (says_something)
             queue_found(entry, request.info.events);
         else if (arm(entry, is_write))

@@ -44,6 +44,11 @@ Step end_read(OperationRecord& operation) noexcept {
     return Step::ended;
 }
 
+/// A read that has failed. After a shutdown of our own it is the end of the stream, as elsewhere.
+Step end_read_with(OperationRecord& operation, DWORD error) noexcept {
+    return error == WSAESHUTDOWN ? end_read(operation) : end_with(operation, error);
+}
+
 WSABUF buffer_of(void* data, std::size_t size) noexcept {
     WSABUF buffer;
     buffer.buf = static_cast<char*>(data);
@@ -209,19 +214,20 @@ Step Transfer::receive_vector(Request& request) const noexcept {
 Step Transfer::receive_into(Request& request, WSABUF* buffers, DWORD count) const noexcept {
     OperationRecord& operation = *request.operation;
     const bool reads_end = request.entry.slot->reads_end;
+    const bool is_tried = reads_end || request.entry.is_polled;
     DWORD received = 0;
     DWORD flags = 0;
     request.overlapped = OVERLAPPED{};
     int result = ::WSARecv(socket_of(request.entry), buffers, count, &received, &flags,
-                           reads_end ? nullptr : &request.overlapped, nullptr);
+                           is_tried ? nullptr : &request.overlapped, nullptr);
     const DWORD error = result == 0 ? 0 : static_cast<DWORD>(::WSAGetLastError());
-    if (reads_end) {
-        if (error == WSAEWOULDBLOCK) return end_read(operation);
+    if (is_tried) {
+        if (error == WSAEWOULDBLOCK) return reads_end ? end_read(operation) : poll(request, false);
     } else {
         Begun begun = note_begun(request, result == 0, error);
         if (begun == Begun::held) return Step::held;
     }
-    if (error != 0) return end_with(operation, error);
+    if (error != 0) return end_read_with(operation, error);
     note_received(request, received);
     return Step::ended;
 }
@@ -236,7 +242,8 @@ Step Transfer::peek(Request& request) const noexcept {
         Access::value(operation) = static_cast<std::size_t>(seen);
         return Step::ended;
     }
-    if (::WSAGetLastError() != WSAEWOULDBLOCK) return end_with_socket_error(operation);
+    const auto error = static_cast<DWORD>(::WSAGetLastError());
+    if (error != WSAEWOULDBLOCK) return end_read_with(operation, error);
     if (request.entry.slot->reads_end) return end_read(operation);
     return poll(request, false);
 }
@@ -357,8 +364,8 @@ void close_socket(Accepting& accepting) noexcept {
 
 // A peer that has gone again is nobody's concern.
 bool is_of_peer_that_left(DWORD error) noexcept {
-    return error == WSAECONNRESET || error == WSAECONNABORTED || error == ERROR_NETNAME_DELETED ||
-           error == ERROR_CONNECTION_ABORTED;
+    return error == WSAECONNRESET || error == WSAECONNABORTED || error == WSAENOTCONN ||
+           error == ERROR_NETNAME_DELETED || error == ERROR_CONNECTION_ABORTED;
 }
 
 /// What it has of its listener: as elsewhere, TCP_NODELAY among it.
@@ -391,6 +398,7 @@ bool finish_accept(Request& request) noexcept {
 Step Transfer::accept(Request& request) const noexcept {
     Entry& entry = request.entry;
     OperationRecord& operation = *request.operation;
+    if (entry.is_polled) return try_accept(request);
     if (entry.accepting == nullptr) entry.accepting.reset(new (std::nothrow) Accepting);
     if (entry.accepting == nullptr) return end_with(operation, ERROR_NOT_ENOUGH_MEMORY);
     for (;;) {
@@ -411,6 +419,21 @@ Step Transfer::accept(Request& request) const noexcept {
             if (!is_of_peer_that_left(error)) return end_with(operation, error);
             close_socket(*entry.accepting);
         }
+    }
+}
+
+Step Transfer::try_accept(Request& request) const noexcept {
+    SOCKET listener = socket_of(request.entry);
+    for (;;) {
+        NativeHandle accepted = accept_connection(listener);
+        if (accepted != invalid_handle) {
+            inherit_options(accepted, listener);
+            Access::value(*request.operation) = static_cast<std::size_t>(accepted);
+            return Step::ended;
+        }
+        const auto error = static_cast<DWORD>(::WSAGetLastError());
+        if (error == WSAEWOULDBLOCK) return poll(request, false);
+        if (!is_of_peer_that_left(error)) return end_with(*request.operation, error);
     }
 }
 
@@ -438,6 +461,7 @@ Step Transfer::connect(Request& request) const noexcept {
     OperationRecord& operation = *request.operation;
     auto* address = static_cast<const sockaddr*>(Access::data(operation));
     SOCKET socket = socket_of(request.entry);
+    if (request.entry.is_polled) return end_with(operation, errc::already_registered);
     if (!bind_if_needed(socket, address->sa_family)) return end_with_socket_error(operation);
     request.overlapped = OVERLAPPED{};
     BOOL succeeded = connect_ex_(socket, address, static_cast<int>(Access::size(operation)), nullptr, 0,
@@ -517,6 +541,10 @@ errc obstacle_of(const Request& request) noexcept {
     return errc{};
 }
 
+bool is_wait(const OperationRecord& operation) noexcept {
+    return operation.kind() == Kind::wait_readable || operation.kind() == Kind::wait_writable;
+}
+
 Step end_for(Request& request, errc obstacle) noexcept {
     if (obstacle == errc::cancelled) return end_with(*request.operation, ERROR_OPERATION_ABORTED);
     return end_with(*request.operation, obstacle);
@@ -529,14 +557,17 @@ Step Transfer::take_packet(Request& request, Request::Held was_held) const noexc
         if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);
         // So that the reads of the source could end: what has arrived meanwhile is still to be had.
         if (request.entry.slot->reads_end && !Access::is_write(*request.operation)) return advance(request);
+        if (request.is_outdated) {
+            request.is_outdated = false;
+            return is_wait(*request.operation) ? Step::ended : advance(request);
+        }
         // Somebody else's doing: whoever waits is not to take it for a cancellation.
         return end_with(*request.operation, ERROR_CONNECTION_ABORTED);
     }
     if (was_held == Held::transfer) return has_failed(request) ? take_failure(request) : take_result(request);
 
     if (has_failed(request)) return end_with(*request.operation, failure_of(request));
-    const Kind kind = request.operation->kind();
-    if (kind == Kind::wait_readable || kind == Kind::wait_writable) return Step::ended;
+    if (is_wait(*request.operation)) return Step::ended;
     if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);
     return advance(request);
 }
@@ -573,7 +604,7 @@ Step Transfer::take_failure(Request& request) const noexcept {
     if (operation.kind() == Kind::read && (error == ERROR_BROKEN_PIPE || error == ERROR_HANDLE_EOF))
         return Step::ended;
     if (request.entry.slot == nullptr) return end_with(operation, errc::closed);
-    return end_with(operation, error);
+    return Access::is_write(operation) ? end_with(operation, error) : end_read_with(operation, error);
 }
 
 }  // namespace leat::detail::iocp

@@ -42,6 +42,7 @@ private:
     Step send(Request& request) const noexcept;
     Step send_vector(Request& request) const noexcept;
     Step accept(Request& request) const noexcept;
+    Step try_accept(Request& request) const noexcept;
     Step connect(Request& request) const noexcept;
     Step wait_for(Request& request, bool is_write) const noexcept;
     Step poll(Request& request, bool is_write) const noexcept;

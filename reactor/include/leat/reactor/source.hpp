@@ -55,6 +55,10 @@ public:
     /// Complexity: on Windows a system call after each event; nothing elsewhere.
     void rearm(Interest interest) noexcept;
 
+    /// Says that a call on the handle has ended a direction: a shutdown. An operation that waits in it is tried again, and finds
+    /// that. Elsewhere than on Windows the system wakes it, and this does nothing. The sockets of `net` do it themselves.
+    void retry(Interest interest) noexcept;
+
     /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
     detail::Slot* idle_slot(const detail::Completions* queue) const noexcept {
         if (slot_->queue != queue || slot_->bits != detail::Slot::idle) [[unlikely]]
@@ -100,6 +104,8 @@ public:
     /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
     /// all that come. The connection itself does not change, and goes on taking what the peer sends.
     void end_reads() noexcept;
+    /// As `Source::retry`, of both directions.
+    void retry() noexcept;
 
     /// When its owner closes the source, the handle of a socket stays open and is the watch's, if closing it might cost the peer
     /// something: bytes that it has not acknowledged, or that nobody has read. The peer is told of the end then. Not if
