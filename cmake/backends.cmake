@@ -67,8 +67,10 @@ leat_backend(
 
 # Which of two files in a `backend` folder is compiled, where only that matters.
 set(LEAT_SYSTEM_FAMILY posix)
+set(LEAT_THREAD_LOCALS_DIE_EARLY 0)
 if(CMAKE_SYSTEM_NAME STREQUAL "Windows")
     set(LEAT_SYSTEM_FAMILY windows)
+    set(LEAT_THREAD_LOCALS_DIE_EARLY 1)
 endif()
 
 if(NOT LEAT_BACKENDS)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // Windows has two things by the name of signal. Control events of the console (Ctrl+C, Ctrl+Break, closing it, logging off,
-// shutting down) come in a thread that the system makes; they are told as SIGINT, SIGBREAK and, the three that end the process,
-// SIGTERM. What a program raises itself (raise, in the C library) runs in the thread that raises it.
+// shutting down) come in a thread that the system makes; they are told as SIGINT, SIGBREAK (or SIGTERM, if nobody watches that)
+// and, the three that end the process, SIGTERM. What a program raises itself (raise, in the C library) runs in the thread that raises it.
 //
 // Either notes a bit for each watcher that wants the signal, and rings its bell: a datagram to a socket that is connected to
 // itself, so that nobody else can ring it.
@@ -110,7 +110,8 @@ BOOL WINAPI handle_control_event(DWORD event) {
     case CTRL_C_EVENT:
         return note_signal(SIGINT) ? TRUE : FALSE;
     case CTRL_BREAK_EVENT:
-        return note_signal(SIGBREAK) ? TRUE : FALSE;
+        // The one that a process can send to others: who does not know of it is asked to end.
+        return note_signal(SIGBREAK) || note_signal(SIGTERM) ? TRUE : FALSE;
     default:
         if (!note_signal(SIGTERM)) return FALSE;
         // The process ends when this returns; until the system loses its patience, it may come to its own end.

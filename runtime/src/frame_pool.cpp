@@ -6,32 +6,6 @@
 
 namespace leat::detail {
 
-constinit thread_local FramePool::FreeList FramePool::lists_[FramePool::list_count] = {};
-
-/// Opens a thread's lists with its first freed block and gives the blocks back at its end.
-struct FramePoolThread {
-    FramePoolThread() noexcept {
-        for (std::size_t i = 1; i < FramePool::list_count; ++i) {
-            std::size_t kept = FramePool::bytes_kept_a_size / (i * FramePool::granularity);
-            FramePool::lists_[i].limit = std::max<std::size_t>(kept, 8);
-        }
-    }
-    FramePoolThread(const FramePoolThread&) = delete;
-    ~FramePoolThread() {
-        for (FramePool::FreeList& list : FramePool::lists_)
-            list.limit = 0;
-        FramePool::trim();
-        is_over = true;
-    }
-
-    static constinit thread_local bool is_open;
-    // A frame that a later destructor of this thread frees goes straight to the allocator.
-    static constinit thread_local bool is_over;
-};
-
-constinit thread_local bool FramePoolThread::is_open = false;
-constinit thread_local bool FramePoolThread::is_over = false;
-
 void* FramePool::allocate_slowly(std::size_t size) {
     std::size_t list = list_of(size);
     // The whole block, so that it serves every frame of this list later.
@@ -39,19 +13,21 @@ void* FramePool::allocate_slowly(std::size_t size) {
 }
 
 void FramePool::deallocate_slowly(void* memory, std::size_t size) noexcept {
-    if (!FramePoolThread::is_open && !FramePoolThread::is_over && size <= largest) {
-        FramePoolThread::is_open = true;
-        static thread_local FramePoolThread thread;
-        deallocate(memory, size);
-        return;
-    }
+    if (list_of(size) < list_count && open_lists()) return deallocate(memory, size);
     ::operator delete(memory);
 }
 
-void FramePool::trim() noexcept {
-    for (FreeList& list : lists_) {
-        while (Block* block = list.first) {
-            list.first = block->next;
+void FramePool::set_limits(FreeList* lists) noexcept {
+    for (std::size_t i = 1; i < list_count; ++i)
+        lists[i].limit = std::max<std::size_t>(bytes_kept_a_size / (i * granularity), 8);
+}
+
+void FramePool::trim() noexcept { trim(lists_); }
+
+void FramePool::trim(FreeList* lists) noexcept {
+    for (std::size_t i = 0; i < list_count; ++i) {
+        while (Block* block = lists[i].first) {
+            lists[i].first = block->next;
             ::operator delete(block);
         }
     }

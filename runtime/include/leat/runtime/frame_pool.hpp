@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/config.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <new>
@@ -76,8 +78,19 @@ private:
     static void* allocate_slowly(std::size_t size);
     static void deallocate_slowly(void* memory, std::size_t size) noexcept;
 
+    /// Gives this thread its lists, which it keeps until its end. False: it has or had them, or there is no memory.
+    static bool open_lists() noexcept;
+    static void set_limits(FreeList* lists) noexcept;
+    static void trim(FreeList* lists) noexcept;
+
     friend struct FramePoolThread;
+#if LEAT_THREAD_LOCALS_DIE_EARLY
+    // Not the lists themselves, which would be gone before the thread's destructors can empty them.
+    static constinit thread_local FreeList* lists_;
+    static FreeList no_lists_[list_count];
+#else
     static constinit thread_local FreeList lists_[list_count];
+#endif
 };
 
 }  // namespace leat::detail
