@@ -16,16 +16,29 @@ function(leat_add_test_executable name)
 endfunction()
 
 # leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...] [NOISY <unit>...]
-#                [ONCE <unit>...])
+#                [ONCE <unit>...] [POSIX <unit>...])
 #
 # THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
 # a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
 # shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim). ONCE names those
-# that see to every backend by themselves. A case with the label `one_batch` hangs on two events that come in one batch, which
+# that see to every backend by themselves. POSIX names those about what only such systems have; a case of another suite that is
+# so has the label `posix`, and one about backends that learn of readiness and carry operations out themselves `readiness`. A case with the label `one_batch` hangs on two events that come in one batch, which
 # noise does not promise.
 function(leat_add_tests layer)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)
+    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_ONCE} ${arg_POSIX})
+    set(selection "")
+    if(NOT LEAT_SYSTEM_FAMILY STREQUAL "posix")
+        foreach(unit IN LISTS arg_POSIX)
+            list(REMOVE_ITEM arg_FILES ${unit}_test.cpp)
+            list(REMOVE_ITEM arg_THREADS ${unit})
+            list(REMOVE_ITEM arg_ONCE ${unit})
+        endforeach()
+        set(selection --run_test=!@posix)
+    endif()
+    # The kernel carries operations out there.
+    set(iocp_selection --run_test=!@readiness)
     foreach(backend IN LISTS LEAT_ALL_BACKENDS)
         if(NOT backend IN_LIST LEAT_BACKENDS)
             list(REMOVE_ITEM arg_FILES ${backend}_test.cpp)
@@ -62,19 +75,19 @@ function(leat_add_tests layer)
         endif()
         foreach(backend IN LISTS rows)
             set(test ${layer}/${unit}@${backend})
-            add_test(NAME ${test} COMMAND ${executable} --run_test=${unit})
+            add_test(NAME ${test} COMMAND ${executable} --run_test=${unit} ${selection} ${${backend}_selection})
             set_tests_properties(
                 ${test}
                 PROPERTIES LABELS "${labels}"
                            ENVIRONMENT "LEAT_BACKEND=${backend};${LEAT_TEST_ENVIRONMENT}"
                            SKIP_RETURN_CODE ${LEAT_SKIPPED}
                            TIMEOUT 180)
+            leat_set_common_properties(${test})
         endforeach()
     endforeach()
     if(arg_THREADS)
         message(FATAL_ERROR "leat_add_tests(${layer}): THREADS names ${arg_THREADS}, but there is no such file")
     endif()
-    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_ONCE})
     leat_add_completeness_test(${layer} ${executable} 1 "${units}")
 endfunction()
 
@@ -145,6 +158,13 @@ function(leat_add_system_tests)
     leat_add_completeness_test(system system_tests 2 "${cases}")
 endfunction()
 
+# Programs of another system need its emulator, one at a time.
+function(leat_set_common_properties test)
+    if(LEAT_WINE)
+        set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED wine RUN_SERIAL ON)
+    endif()
+endfunction()
+
 # Each of the units must be one of the files.
 function(leat_demand_units caller files)
     foreach(unit IN LISTS ARGN)
@@ -166,7 +186,25 @@ endfunction()
 # Fails when the executable holds a suite (depth 1) or case (depth 2) that no CTest entry runs.
 function(leat_add_completeness_test layer executable depth names)
     add_test(NAME ${layer}/every_suite_has_an_entry
-             COMMAND "${CMAKE_COMMAND}" -DEXECUTABLE=$<TARGET_FILE:${executable}> -DDEPTH=${depth} "-DNAMES=${names}"
+             COMMAND "${CMAKE_COMMAND}" -DEMULATOR=${CMAKE_CROSSCOMPILING_EMULATOR} -DEXECUTABLE=$<TARGET_FILE:${executable}> -DDEPTH=${depth} "-DNAMES=${names}"
                      -P "${PROJECT_SOURCE_DIR}/cmake/check_test_entries.cmake")
-    set_tests_properties(${layer}/every_suite_has_an_entry PROPERTIES LABELS ${layer} TIMEOUT 60)
+    set_tests_properties(
+        ${layer}/every_suite_has_an_entry PROPERTIES LABELS ${layer} ENVIRONMENT "${LEAT_TEST_ENVIRONMENT}" TIMEOUT 60)
+    leat_set_common_properties(${layer}/every_suite_has_an_entry)
+endfunction()
+
+# Wine has a folder with its registry, and a server that all its programs talk to: made before the first test and ended after
+# the last one.
+function(leat_add_wine_fixture)
+    get_filename_component(wine_folder "${LEAT_WINE}" DIRECTORY)
+    find_program(LEAT_WINESERVER NAMES wineserver64 wineserver HINTS "${wine_folder}" REQUIRED)
+    mark_as_advanced(LEAT_WINESERVER)
+    foreach(step IN ITEMS begin end)
+        add_test(NAME wine/${step}
+                 COMMAND "${CMAKE_COMMAND}" -DSTEP=${step} "-DWINE=${LEAT_WINE}" "-DWINESERVER=${LEAT_WINESERVER}"
+                         -P "${PROJECT_SOURCE_DIR}/cmake/wine.cmake")
+        set_tests_properties(wine/${step} PROPERTIES ENVIRONMENT "${LEAT_TEST_ENVIRONMENT}" TIMEOUT 180)
+    endforeach()
+    set_tests_properties(wine/begin PROPERTIES FIXTURES_SETUP wine)
+    set_tests_properties(wine/end PROPERTIES FIXTURES_CLEANUP wine)
 endfunction()

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: BSL-1.0
 # Compares the tree of suites that EXECUTABLE lists, down to DEPTH, with the NAMES that CTest runs.
-execute_process(COMMAND "${EXECUTABLE}" --list_content ERROR_VARIABLE listing OUTPUT_VARIABLE listing RESULT_VARIABLE result)
+execute_process(COMMAND ${EMULATOR} "${EXECUTABLE}" --list_content ERROR_VARIABLE listing OUTPUT_VARIABLE listing RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
     message(FATAL_ERROR "${EXECUTABLE} --list_content: ${result}")
 endif()
 
+string(REPLACE "\r" "" listing "${listing}")
 string(REPLACE "\n" ";" listing "${listing}")
 set(found "")
 foreach(line IN LISTS listing)

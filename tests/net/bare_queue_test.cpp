@@ -2,16 +2,13 @@
 //
 // The sockets without an executor: a `Poll` tells when, the `try_` forms do it.
 #include "support/loopback_pair.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/net/tcp_listener.hpp>
 #include <leat/net/tcp_stream.hpp>
 #include <leat/reactor/poll.hpp>
 
 #include <boost/test/unit_test.hpp>
-
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <array>
 #include <chrono>
@@ -93,7 +90,7 @@ BOOST_AUTO_TEST_CASE(removed_listener_is_silent_and_still_accepts) {
     registrator.remove(listener.source());
 
     TcpStream another = TcpStream::start_connect(listener.local_address());
-    await_ready(listener.native_handle(), POLLIN);
+    await_readable(listener.native_handle());
 
     BOOST_TEST(is_silent());
     BOOST_TEST(listener.try_accept().has_value());
@@ -111,7 +108,7 @@ BOOST_AUTO_TEST_CASE(modified_listener_reports_under_its_new_token) {
 BOOST_AUTO_TEST_CASE(closed_listener_stays_silent) {
     registrator.add(listener.source(), listener_token, Interest::readable);
     TcpStream another = TcpStream::start_connect(listener.local_address());
-    await_ready(listener.native_handle(), POLLIN);
+    await_readable(listener.native_handle());
 
     listener.close();
 
@@ -142,14 +139,23 @@ BOOST_AUTO_TEST_CASE(connected_stream_is_writable_without_an_error_and_knows_its
     BOOST_TEST(stream.local_address().port() != 0);
 }
 
-BOOST_AUTO_TEST_CASE(refused_connection_is_writable_and_tells_why_once) {
+BOOST_AUTO_TEST_CASE(refused_connection_is_writable_and_tells_why) {
     RefusingPort port;
-    TcpStream stream = TcpStream::start_connect(Address::loopback(ntohs(port.endpoint.address.sin_port)));
+    TcpStream stream = TcpStream::start_connect(Address::loopback(port.endpoint.port()));
     registrator.add(stream.source(), client_token, both);
 
     expect(client_token, &Event::is_writable);
 
     BOOST_TEST((stream.take_error() == std::errc::connection_refused));
+}
+
+// Wine goes on telling it.
+BOOST_AUTO_TEST_CASE(refused_connection_tells_why_once, *boost::unit_test::label("posix")) {
+    RefusingPort port;
+    TcpStream stream = TcpStream::start_connect(Address::loopback(port.endpoint.port()));
+    await_writable(stream.native_handle());
+    BOOST_TEST((stream.take_error() == std::errc::connection_refused));
+
     BOOST_TEST(!stream.take_error());
 }
 
@@ -205,7 +211,7 @@ BOOST_AUTO_TEST_CASE(sixteen_writes_succeed_after_one_writable_event) {
     for (int i = 0; i < 16; ++i)
         BOOST_TEST(client().try_write(bytes_of("0123456789")).value() == 10u);
 
-    await_ready(server().native_handle(), POLLIN);
+    await_readable(server().native_handle());
     BOOST_TEST(read_text(server().native_handle()).size() == 160u);
 }
 
@@ -237,18 +243,33 @@ BOOST_AUTO_TEST_CASE(half_closed_peer_is_read_closed_and_can_still_be_written_to
     BOOST_TEST(client().try_read(buffer).value() == 3u);
 }
 
-BOOST_AUTO_TEST_CASE(own_shutdown_of_both_halves_is_write_closed) {
+// Windows tells nobody of what he has shut himself.
+BOOST_AUTO_TEST_CASE(own_shutdown_of_both_halves_is_write_closed, *boost::unit_test::label("posix")) {
     registrator.add(client().source(), client_token, both);
     client().shutdown(Half::both);
 
     expect(client_token, &Event::is_write_closed);
+}
 
+BOOST_AUTO_TEST_CASE(own_shutdown_of_both_halves_ends_what_is_read_and_fails_what_is_written) {
+    client().shutdown(Half::both);
+
+    std::array<std::byte, 16> buffer;
+    BOOST_TEST(client().try_read(buffer).value() == 0u);
     std::error_code error;
     BOOST_TEST(!client().try_write(bytes_of("abc"), error).has_value());
     BOOST_TEST((error == std::errc::broken_pipe));
 }
 
-BOOST_AUTO_TEST_CASE(reset_is_read_closed_and_fails_the_read_once) {
+BOOST_AUTO_TEST_CASE(reset_is_read_closed) {
+    registrator.add(server().source(), server_token, both);
+    reset(client());
+
+    expect(server_token, &Event::is_read_closed);
+}
+
+// Wine has forgotten the error of a reset when it has told of the end.
+BOOST_AUTO_TEST_CASE(reset_is_read_closed_and_fails_the_read_once, *boost::unit_test::label("posix")) {
     registrator.add(server().source(), server_token, both);
     reset(client());
 
@@ -306,7 +327,7 @@ BOOST_AUTO_TEST_CASE(removed_streams_are_silent_and_still_work) {
     registrator.remove(server().source());
 
     client().try_write(bytes_of("abc"));
-    await_ready(server().native_handle(), POLLIN);
+    await_readable(server().native_handle());
 
     BOOST_TEST(is_silent());
     std::array<std::byte, 16> buffer;
@@ -328,7 +349,7 @@ BOOST_AUTO_TEST_CASE(readiness_comes_again_after_a_read_would_block) {
 BOOST_AUTO_TEST_CASE(urgent_data_is_a_priority_event) {
     registrator.add(server().source(), server_token, Interest::readable | Interest::priority);
 
-    checked(static_cast<int>(::send(client().native_handle(), "!", 1, MSG_OOB)), "send");
+    send_urgent(client().native_handle(), '!');
 
     expect(server_token, &Event::is_priority);
 }
@@ -336,7 +357,7 @@ BOOST_AUTO_TEST_CASE(urgent_data_is_a_priority_event) {
 BOOST_AUTO_TEST_CASE(empty_buffers_move_nothing_and_are_no_end) {
     BOOST_TEST(client().try_write(std::span<const std::byte>()).value() == 0u);
     client().try_write(bytes_of("abc"));
-    await_ready(server().native_handle(), POLLIN);
+    await_readable(server().native_handle());
 
     BOOST_TEST(server().try_read(std::span<std::byte>()).value() == 0u);
 

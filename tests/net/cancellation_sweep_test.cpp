@@ -2,8 +2,8 @@
 // What a stream and a server wait for, cancelled at every suspension point: no byte is lost or told of twice. Each run's
 // connection outlives it, so that what it left can be counted. See support/sweep.hpp.
 #include "support/loopback_pair.hpp"
-#include "support/posix.hpp"
 #include "support/sweep.hpp"
+#include "support/system.hpp"
 
 #include <leat/net/serve.hpp>
 #include <leat/runtime/sleep.hpp>
@@ -47,11 +47,15 @@ struct SweptConnection {
             received = std::string();
             progress = Progress();
         };
-        std::set<int> before = open_descriptors();
+        // What the system opens with the first connection, and keeps, is there from here on.
+        {
+            LoopbackPair first;
+        }
+        std::set<NativeHandle> before = open_handles();
 
         sweep_all_endings(scenario, options);
 
-        BOOST_TEST(open_descriptors() == before);
+        BOOST_TEST(open_handles() == before);
     }
 
     TcpStream& client() { return connection->client; }
@@ -178,9 +182,10 @@ BOOST_AUTO_TEST_CASE(progress_of_a_cancelled_vectored_write_all_is_what_arrives)
                [&] { BOOST_TEST(is_what_was_taken(progress.bytes)); });
 }
 
-BOOST_AUTO_TEST_CASE(server_that_lingers_can_be_cancelled_anywhere) {
+// Wine does not tell what the peer has not acknowledged.
+BOOST_AUTO_TEST_CASE(server_that_lingers_can_be_cancelled_anywhere, *boost::unit_test::label("posix")) {
     constexpr std::size_t answer_size = 200'000;
-    std::set<int> before = open_descriptors();
+    std::set<NativeHandle> before = open_handles();
 
     sweep_all_endings([]() -> Task<> {
         TcpListener here = TcpListener::bind(Address::loopback(0));
@@ -218,7 +223,7 @@ BOOST_AUTO_TEST_CASE(server_that_lingers_can_be_cancelled_anywhere) {
         co_await together(run_server, ask);
     });
 
-    BOOST_TEST(open_descriptors() == before);
+    BOOST_TEST(open_handles() == before);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -3,7 +3,7 @@
 // timed into a call that does not block, and a tracer that plants an error there keeps the call from being made; so the
 // call itself is replaced, in this program, by one that connects and says that it was interrupted.
 #include "support/loopback_pair.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/net/tcp_stream.hpp>
 #include <leat/runtime/executor.hpp>
@@ -48,7 +48,7 @@ struct Interrupting {
     Executor executor;
     TcpListener listener = TcpListener::bind(Address::loopback(0));
     RefusingPort refusing;
-    Address refusing_address = Address::loopback(ntohs(refusing.endpoint.address.sin_port));
+    Address refusing_address = Address::loopback(refusing.endpoint.port());
 };
 
 Task<std::string> receive_five(TcpStream& stream) {

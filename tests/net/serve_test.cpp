@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "server.hpp"
 #include "support/allocations.hpp"
 #include "support/loopback_pair.hpp"
-#include "support/posix.hpp"
 #include "support/sweep.hpp"
+#include "support/system.hpp"
 
 #include <leat/net/serve.hpp>
 #include <leat/runtime/cancel_scope.hpp>
@@ -10,11 +11,6 @@
 #include <leat/runtime/timeout.hpp>
 
 #include <boost/test/unit_test.hpp>
-
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 
 #include <array>
 #include <chrono>
@@ -30,77 +26,8 @@ using namespace std::chrono_literals;
 namespace leat::test::net {
 namespace {
 
-Task<> echo(TcpStream peer) {
-    std::array<std::byte, 4096> buffer;
-    for (;;) {
-        std::size_t received = co_await peer.read(buffer);
-        if (received == 0) co_return;
-        co_await peer.write_all(std::span(buffer).first(received));
-    }
-}
-
 // Never looks at its connection.
 Task<> sleep_for_ever(TcpStream) { co_await sleep_for(Duration::max()); }
-
-/// Fixture: a server, and clients in the same executor.
-struct Server {
-    explicit Server(const Clock& clock = steady_clock()) : executor(keep_notices(clock)) {}
-
-    ExecutorOptions keep_notices(const Clock& clock) {
-        ExecutorOptions settings;
-        settings.clock = &clock;
-        settings.diagnostic = [this](std::string_view text) { notices.emplace_back(text); };
-        return settings;
-    }
-
-    /// Serves until `clients()`, a task, has ended; then drains.
-    template <class Clients>
-    ServeReport serve_during(ConnectionHandler handler, Clients clients) {
-        auto then_drain = [&]() -> Task<> {
-            co_await clients();
-            control.drain();
-        };
-        auto body = [&](TaskGroup& group) -> Task<ServeReport> {
-            group.spawn(std::ref(then_drain));
-            ServeReport report = co_await serve(listener, handler, options, control);
-            co_return report;
-        };
-        auto all = [&]() -> Task<ServeReport> {
-            ServeReport report = co_await task_group(body);
-            co_return report;
-        };
-        return executor.run_until(all());
-    }
-
-    Task<TcpStream> connect() {
-        TcpStream stream = co_await TcpStream::connect(listener.local_address());
-        co_return stream;
-    }
-
-    /// Sends `text` and reads as much back.
-    Task<std::string> ask(TcpStream& stream, std::string_view text) {
-        co_await stream.write_all(bytes_of(text));
-        std::string answer(text.size(), ' ');
-        co_await stream.read_exactly(std::as_writable_bytes(std::span(answer)));
-        co_return answer;
-    }
-
-    Task<> wait_for_connections(std::size_t count) {
-        while (control.connections() != count)
-            co_await yield();
-    }
-
-    Task<> wait_for_failures(std::size_t count) {
-        while (control.report().failed != count)
-            co_await yield();
-    }
-
-    std::vector<std::string> notices;
-    Executor executor;
-    TcpListener listener = TcpListener::bind(Address::loopback(0));
-    ServeOptions options;
-    ServeControl control;
-};
 
 struct HasClock {
     VirtualClock clock;
@@ -109,31 +36,6 @@ struct HasClock {
 /// Fixture: the same, in a time that only the test moves, as there is always an operation in flight.
 struct ServerInVirtualTime : HasClock, Server {
     ServerInVirtualTime() : Server(clock) {}
-};
-
-// Lets this process have no more descriptors than those that are open and `spare` others.
-class DescriptorLimit {
-public:
-    // No number at all, those in use included.
-    static constexpr int nothing = -1;
-
-    explicit DescriptorLimit(int spare) {
-        ::getrlimit(RLIMIT_NOFILE, &before_);
-        // The limit is one of numbers, and some of the lower ones may be free.
-        int numbers = 0;
-        for (int free = 0; spare != nothing; ++numbers) {
-            if (::fcntl(numbers, F_GETFD) < 0 && ++free > spare) break;
-        }
-        rlimit limit = before_;
-        limit.rlim_cur = static_cast<rlim_t>(numbers);
-        ::setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    DescriptorLimit(const DescriptorLimit&) = delete;
-    DescriptorLimit& operator=(const DescriptorLimit&) = delete;
-    ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
 };
 
 }  // namespace
@@ -314,7 +216,7 @@ BOOST_AUTO_TEST_CASE(want_of_memory_at_any_allocation_of_a_connection_ends_no_ot
             TcpStream early = co_await connect();
             co_await ask(early, "abc");
             TcpStream victim = TcpStream::start_connect(listener.local_address());
-            await_ready(listener.native_handle(), POLLIN);
+            await_arrival(listener.native_handle());
             detail::FramePool::trim();
             {
                 FailingAllocation failing(struck + 1);
@@ -671,133 +573,6 @@ BOOST_AUTO_TEST_CASE(closed_listener_ends_the_server_after_its_connections) {
     BOOST_TEST(connection_has_ended);
 }
 
-BOOST_AUTO_TEST_CASE(socket_that_does_not_listen_is_a_fatal_error) {
-    TcpListener broken = TcpListener::adopt(listener.release());
-    // Shutting a listening socket down takes it out of listening.
-    ::shutdown(broken.native_handle(), SHUT_RDWR);
-
-    auto attempt = [&] { executor.run_until(leat::serve(broken, echo)); };
-
-    BOOST_TEST((error_of(attempt) == std::errc::invalid_argument));
-}
-
-BOOST_AUTO_TEST_CASE(without_descriptors_surplus_connections_are_closed_and_the_others_served) {
-    constexpr std::size_t clients = 20;
-    constexpr int spare = 10;
-    std::deque<TcpStream> streams;
-    for (std::size_t i = 0; i < clients; ++i) {
-        streams.push_back(TcpStream::start_connect(listener.local_address()));
-    }
-    DescriptorLimit limit(spare);
-
-    ServeReport report = serve_during(echo, [&]() -> Task<> {
-        std::size_t served = 0;
-        std::size_t closed = 0;
-        std::deque<TcpStream> alive;
-        for (TcpStream& stream : streams) {
-            co_await stream.write_all(bytes_of("abc"));
-            std::array<std::byte, 3> buffer;
-            Result<void> answer = co_await as_result(stream.read_exactly(buffer));
-            if (answer) {
-                ++served;
-                alive.push_back(std::move(stream));
-            } else {
-                ++closed;
-            }
-        }
-        // One of the spare descriptors is the reserve.
-        BOOST_TEST(served == static_cast<std::size_t>(spare) - 1);
-        BOOST_TEST(closed == clients - served);
-        BOOST_TEST(control.report().shed == closed);
-
-        // The closed clients' own descriptors are free now, and so there is room again.
-        streams.clear();
-        co_await wait_for_connections(served);
-        TcpStream late = co_await connect();
-        std::string answer = co_await ask(late, "abc");
-        BOOST_TEST(answer == "abc");
-        for (TcpStream& stream : alive) {
-            std::string still = co_await ask(stream, "abc");
-            BOOST_TEST(still == "abc");
-        }
-    });
-
-    BOOST_TEST(report.accept_errors >= 1u);
-    BOOST_TEST(report.accept_errors <= 20u);
-    BOOST_TEST(notices.size() >= 1u);
-    BOOST_TEST(notices.size() <= 3u);
-}
-
-BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends) {
-    // So long that nothing but the end of a connection can end it.
-    options.shortest_pause = 1h;
-    options.longest_pause = 1h;
-
-    ServeReport report = serve_during(echo, [&]() -> Task<> {
-        TcpStream first = co_await connect();
-        co_await ask(first, "abc");
-        TcpStream second = TcpStream::start_connect(listener.local_address());
-        {
-            // Not even the number of the reserve may be used.
-            DescriptorLimit none(DescriptorLimit::nothing);
-            while (control.report().accept_errors < 2)
-                co_await yield();
-        }
-        first.close();
-        std::string answer = co_await ask(second, "abc");
-        BOOST_TEST(answer == "abc");
-    });
-
-    BOOST_TEST(report.accepted == 2u);
-    BOOST_TEST(report.accept_errors == 2u);
-    BOOST_TEST(report.shed == 0u);
-}
-
-BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails) {
-    options.shortest_pause = 1ms;
-    options.longest_pause = 1h;
-
-    ServeReport report = serve_during(echo, [&]() -> Task<> {
-        TcpStream first = co_await connect();
-        co_await ask(first, "abc");
-        TcpStream second = TcpStream::start_connect(listener.local_address());
-        TimePoint start = executor.now();
-        {
-            DescriptorLimit none(DescriptorLimit::nothing);
-            while (control.report().accept_errors < 5)
-                co_await yield();
-        }
-        // Two at once, and then after 1, 2 and 4 ms.
-        BOOST_TEST((executor.now() - start >= 7ms));
-        std::string answer = co_await ask(second, "abc");
-        BOOST_TEST(answer == "abc");
-    });
-
-    BOOST_TEST(report.accept_errors <= 6u);
-    BOOST_TEST(notices.size() == 1u);
-}
-
-BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back) {
-    options.on_failure = [](std::exception_ptr) { throw std::runtime_error("not even this works"); };
-    auto fail = [](TcpStream) -> Task<> {
-        co_await yield();
-        throw std::runtime_error("as it may");
-    };
-
-    serve_during(fail, [&]() -> Task<> {
-        TcpStream first = co_await connect();
-        co_await wait_for_failures(1);
-        TcpStream second = TcpStream::start_connect(listener.local_address());
-        DescriptorLimit none(DescriptorLimit::nothing);
-        while (control.report().accept_errors < 2)
-            co_await yield();
-    });
-
-    BOOST_TEST_REQUIRE(notices.size() == 2u);
-    BOOST_TEST(notices[0].find("on_failure") != std::string::npos, notices[0]);
-    BOOST_TEST(notices[1].find("accept") != std::string::npos, notices[1]);
-}
-
 // ---- Cancellation ----
 
 BOOST_AUTO_TEST_CASE(cancelled_server_cancels_its_handlers) {
@@ -831,7 +606,7 @@ BOOST_AUTO_TEST_CASE(cancelled_server_cancels_its_handlers) {
 }
 
 BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
-    std::set<int> before = open_descriptors();
+    std::set<NativeHandle> before = open_handles();
 
     sweep_all_endings([]() -> Task<> {
         TcpListener here = TcpListener::bind(Address::loopback(0));
@@ -849,7 +624,7 @@ BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
         co_await together(run_server, ask_twice);
     });
 
-    BOOST_TEST(open_descriptors() == before);
+    BOOST_TEST(open_handles() == before);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

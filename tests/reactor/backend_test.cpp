@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "support/system.hpp"
+
 #include <leat/reactor/poll.hpp>
 
 #include <boost/test/unit_test.hpp>
@@ -16,21 +18,11 @@ class ChosenBackend {
 public:
     explicit ChosenBackend(const char* name) {
         if (const char* const before = std::getenv(variable)) before_ = before;
-        if (name != nullptr) {
-            ::setenv(variable, name, 1);
-        } else {
-            ::unsetenv(variable);
-        }
+        set_environment(variable, name);
     }
     ChosenBackend(const ChosenBackend&) = delete;
     ChosenBackend& operator=(const ChosenBackend&) = delete;
-    ~ChosenBackend() {
-        if (before_) {
-            ::setenv(variable, before_->c_str(), 1);
-        } else {
-            ::unsetenv(variable);
-        }
-    }
+    ~ChosenBackend() { set_environment(variable, before_ ? before_->c_str() : nullptr); }
 
 private:
     static constexpr const char* variable = "LEAT_BACKEND";

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
 #include <boost/test/unit_test.hpp>
-
-#include <sys/epoll.h>
 
 #include <atomic>
 #include <chrono>
@@ -178,25 +176,6 @@ BOOST_AUTO_TEST_CASE(destroyed_poll_is_closed_for_its_registrators) {
     BOOST_CHECK_THROW(orphan.add_timer(TimePoint(), Token(1)), std::system_error);
     BOOST_TEST(!orphan.cancel_timer(TimerId(1)));
     orphan.close();
-}
-
-BOOST_AUTO_TEST_CASE(orphaned_registrator_never_touches_who_got_its_descriptors_number) {
-    std::optional<Poll> short_lived(std::in_place);
-    Registrator orphan = short_lived->registrator();
-    short_lived.reset();
-    // Epoll descriptors of somebody else, one of which has the number that the Poll's had.
-    std::vector<OwnedFd> strangers;
-    for (int i = 0; i < 4; ++i)
-        strangers.emplace_back(checked(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
-    write_text(link.peer.get(), "x");
-    std::error_code error;
-
-    orphan.add(link.source, Token(1), Interest::readable, Mode::persistent, error);
-
-    BOOST_TEST((error == errc::closed));
-    epoll_event event{};
-    for (const OwnedFd& stranger : strangers)
-        BOOST_TEST(::epoll_wait(stranger.get(), &event, 1, 0) == 0);
 }
 
 BOOST_AUTO_TEST_CASE(add_that_starts_after_close_has_returned_fails) {

@@ -2,7 +2,7 @@
 // One random story, told to every backend of this build: they must report the same. What a system may tell or leave out (hints,
 // and that something is writable, which comes along with much else) is left out of the comparison.
 #include "harvest.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -133,7 +133,7 @@ private:
         actor.peer_has_ended = true;
         say(number, what == 0 ? "half-closed" : "peer closed");
         if (what == 0)
-            checked(::shutdown(actor.link.peer.get(), SHUT_WR), "shutdown");
+            shut(actor.link.peer.get(), Direction::writing);
         else
             actor.link.peer.reset();
     }

@@ -3,6 +3,7 @@
 // or with a descriptor. Each is mended, or ends in a clean error; none harms the queue.
 #include "harvest.hpp"
 #include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -27,7 +28,7 @@ struct Fixture {
     Poll poll;
     Registrator registrator = poll.registrator();
     Link link = stream_link();
-    int fd = link.source.native_handle();
+    NativeHandle fd = link.source.native_handle();
 
     // As somebody else would who holds the same epoll descriptor.
     void meddle(int operation, int target, std::uint32_t mask = EPOLLIN, std::uint64_t data = 0) const {
@@ -158,7 +159,7 @@ BOOST_AUTO_TEST_CASE(foreign_entries_in_the_kernels_set_are_passed_over) {
 
 BOOST_AUTO_TEST_CASE(events_of_a_duplicate_whose_original_was_removed_behind_our_back_reach_nobody) {
     registrator.add(link.source, Token(1), Interest::readable);
-    const OwnedFd duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
+    const OwnedHandle duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
     // Somebody closes our number: the kernel keeps reporting the open description, and nobody can remove it.
     ::close(fd);
     std::error_code error;
@@ -176,7 +177,7 @@ BOOST_AUTO_TEST_CASE(events_of_a_duplicate_whose_original_was_removed_behind_our
 
 BOOST_AUTO_TEST_CASE(stale_events_do_not_end_a_poll_early) {
     registrator.add(link.source, Token(1), Interest::readable);
-    const OwnedFd duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
+    const OwnedHandle duplicate(checked(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
     ::close(fd);
     std::error_code error;
     registrator.remove(link.source, error);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -108,9 +108,9 @@ BOOST_FIXTURE_TEST_CASE(source_that_a_handler_closed_is_passed_over, Fixture) {
 }
 
 BOOST_FIXTURE_TEST_CASE(source_that_a_handler_released_is_passed_over, Fixture) {
-    OwnedFd owner;
+    OwnedHandle owner;
 
-    const auto seen = tokens_seen([&](Source& source) { owner = OwnedFd(source.release()); });
+    const auto seen = tokens_seen([&](Source& source) { owner = OwnedHandle(source.release()); });
 
     BOOST_TEST(seen.size() == 2u);
     BOOST_TEST(!contains(seen, victim));
@@ -129,7 +129,7 @@ BOOST_FIXTURE_TEST_CASE(next_owner_of_a_closed_handles_number_gets_none_of_its_e
     Link next;
 
     const auto seen = tokens_seen([&](Source& source) {
-        const int number = source.native_handle();
+        const NativeHandle number = source.native_handle();
         source.close();
         next = stream_link();
         BOOST_TEST(next.source.native_handle() == number);

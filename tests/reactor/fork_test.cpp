@@ -2,6 +2,7 @@
 // What a child process may do with its parent's queue: nothing, and it is told so.
 #include "harvest.hpp"
 #include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 

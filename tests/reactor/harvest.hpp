@@ -3,6 +3,8 @@
 
 #include <leat/reactor/poll.hpp>
 
+#include <boost/test/unit_test.hpp>
+
 #include <chrono>
 #include <ostream>
 #include <vector>
@@ -36,6 +38,14 @@ inline Harvest harvest(Poll& poll, Duration timeout = patience) {
 
 /// What is there already, without waiting for more.
 inline Harvest glance(Poll& poll) { return harvest(poll, Duration::zero()); }
+
+/// Cancels an operation that waits, and polls until it has ended so.
+inline void withdraw(Poll& poll, Operation& operation) {
+    if (!poll.cancel(operation))
+        while (!operation.is_ended() && harvest(poll).status == PollStatus::events) {
+        }
+    BOOST_TEST((operation.error() == std::errc::operation_canceled));
+}
 
 /// Polls until `token` is reported with what `wanted` asks for. Events may come separately, and early hints too.
 template <class Predicate>

@@ -4,6 +4,7 @@
 #include "harvest.hpp"
 #include "support/kqueue_shim/kqueue_shim.hpp"
 #include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Operations, and queues, that are destroyed while they still have something to do with each other.
 #include "harvest.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -18,7 +18,7 @@ namespace {
 struct Fixture {
     Poll poll;
     Link link = stream_link();
-    int fd = link.source.native_handle();
+    NativeHandle fd = link.source.native_handle();
     std::array<std::byte, 64> buffer{};
     std::array<std::byte, 64> other_buffer{};
 

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Operations on TCP: connections that come, stand, are refused, half closed or reset.
 #include "harvest.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
 #include <boost/test/unit_test.hpp>
-
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <array>
 #include <string>
@@ -21,7 +17,7 @@ namespace {
 struct Fixture {
     Poll poll;
     Link link = tcp_link();
-    int fd = link.source.native_handle();
+    NativeHandle fd = link.source.native_handle();
     std::array<std::byte, 64> buffer{};
 
     // Submits it, and polls until it has ended.
@@ -42,7 +38,7 @@ BOOST_FIXTURE_TEST_SUITE(operation_tcp, Fixture)
 
 BOOST_AUTO_TEST_CASE(end_after_a_short_read_is_not_lost) {
     write_text(link.peer.get(), "abc");
-    ::shutdown(link.peer.get(), SHUT_WR);
+    shut(link.peer.get(), Direction::writing);
     Operation first = Operation::receive(link.source, buffer);
     carry_out(first);
     BOOST_TEST(received(first) == "abc");
@@ -58,8 +54,8 @@ BOOST_AUTO_TEST_CASE(end_that_comes_with_the_data_of_a_waiting_receive_is_not_lo
     Operation first = Operation::receive(link.source, buffer);
     BOOST_TEST(!poll.submit(first));
     write_text(link.peer.get(), "abc");
-    ::shutdown(link.peer.get(), SHUT_WR);
-    await_ready(fd, POLLRDHUP);
+    shut(link.peer.get(), Direction::writing);
+    await_end(fd);
     harvest(poll);
     BOOST_TEST(received(first) == "abc");
 
@@ -71,7 +67,7 @@ BOOST_AUTO_TEST_CASE(end_that_comes_with_the_data_of_a_waiting_receive_is_not_lo
 }
 
 BOOST_AUTO_TEST_CASE(half_closed_peer_can_still_be_sent_to) {
-    ::shutdown(link.peer.get(), SHUT_WR);
+    shut(link.peer.get(), Direction::writing);
     Operation end = Operation::receive(link.source, buffer);
     carry_out(end);
 
@@ -116,9 +112,9 @@ BOOST_AUTO_TEST_CASE(bytes_behind_urgent_data_are_not_lost) {
     BOOST_TEST(!poll.submit(first));
     // A read stops short at the urgent byte; what follows it has come already and brings no edge of its own.
     write_text(link.peer.get(), "before");
-    checked(static_cast<int>(::send(link.peer.get(), "!", 1, MSG_OOB)), "send");
+    send_urgent(link.peer.get(), '!');
     write_text(link.peer.get(), "behind");
-    await_ready(fd, POLLPRI);
+    await_urgent(fd);
     std::string text;
     harvest(poll);
     text += received(first);
@@ -134,30 +130,31 @@ BOOST_AUTO_TEST_CASE(bytes_behind_urgent_data_are_not_lost) {
     BOOST_TEST(text == "beforebehind");
 }
 
-BOOST_AUTO_TEST_CASE(urgent_data_does_not_make_the_queue_spin) {
+// Wine 8 has the urgent byte read as any other by the receive that waits.
+BOOST_AUTO_TEST_CASE(urgent_data_does_not_make_the_queue_spin, *boost::unit_test::label("posix")) {
     Operation waiting = Operation::receive(link.source, buffer);
     BOOST_TEST(!poll.submit(waiting));
 
-    checked(static_cast<int>(::send(link.peer.get(), "!", 1, MSG_OOB)), "send");
-    await_ready(fd, POLLPRI);
+    send_urgent(link.peer.get(), '!');
+    await_urgent(fd);
 
     BOOST_TEST(glance(poll).events.empty());
     BOOST_TEST(glance(poll).events.empty());
     BOOST_TEST(!waiting.is_ended());
-    BOOST_TEST(poll.cancel(waiting));
+    withdraw(poll, waiting);
 }
 
 BOOST_AUTO_TEST_CASE(accept_gives_a_connection_that_neither_blocks_nor_outlives_exec) {
     Listening listening = tcp_listener();
-    const OwnedFd client = start_connect(listening.endpoint);
+    const OwnedHandle client = start_connect(listening.endpoint);
     Operation operation = Operation::accept(listening.source);
 
     carry_out(operation);
 
     BOOST_TEST_REQUIRE(!operation.has_failed());
-    const OwnedFd server(operation.accepted());
-    BOOST_TEST(closes_on_exec(server.get()));
-    BOOST_TEST((::fcntl(server.get(), F_GETFL) & O_NONBLOCK) != 0);
+    const OwnedHandle server(operation.accepted());
+    BOOST_TEST(!is_inherited(server.get()));
+    BOOST_TEST(is_non_blocking(server.get()));
     write_text(client.get(), "hello");
     BOOST_TEST(read_text(server.get()) == "hello");
 }
@@ -167,21 +164,21 @@ BOOST_AUTO_TEST_CASE(accept_waits_for_a_connection) {
     Operation operation = Operation::accept(listening.source);
     BOOST_TEST(!poll.submit(operation));
 
-    const OwnedFd client = start_connect(listening.endpoint);
+    const OwnedHandle client = start_connect(listening.endpoint);
     harvest(poll);
 
     BOOST_TEST_REQUIRE(operation.is_ended());
-    const OwnedFd server(operation.accepted());
+    const OwnedHandle server(operation.accepted());
     BOOST_TEST(server.get() >= 0);
 }
 
 BOOST_AUTO_TEST_CASE(accepts_that_follow_each_other_miss_no_connection) {
     Listening listening = tcp_listener();
-    std::vector<OwnedFd> clients;
+    std::vector<OwnedHandle> clients;
     for (int i = 0; i < 50; ++i)
         clients.push_back(start_connect(listening.endpoint));
 
-    std::vector<OwnedFd> servers;
+    std::vector<OwnedHandle> servers;
     while (servers.size() < clients.size()) {
         Operation operation = Operation::accept(listening.source);
         carry_out(operation);
@@ -191,19 +188,21 @@ BOOST_AUTO_TEST_CASE(accepts_that_follow_each_other_miss_no_connection) {
 
     Operation one_too_many = Operation::accept(listening.source);
     BOOST_TEST(!poll.submit(one_too_many));
-    BOOST_TEST(poll.cancel(one_too_many));
+    withdraw(poll, one_too_many);
 }
 
-BOOST_AUTO_TEST_CASE(connection_that_was_reset_before_accept_fails_at_its_first_receive) {
+// Windows passes over such a connection.
+BOOST_AUTO_TEST_CASE(connection_that_was_reset_before_accept_fails_at_its_first_receive,
+                     *boost::unit_test::label("posix")) {
     Listening listening = tcp_listener();
-    OwnedFd client = start_connect(listening.endpoint);
-    await_ready(listening.source.native_handle(), POLLIN);
+    OwnedHandle client = start_connect(listening.endpoint);
+    await_readable(listening.source.native_handle());
     reset_connection(client);
     Operation accepting = Operation::accept(listening.source);
 
     carry_out(accepting);
 
-    BOOST_TEST_REQUIRE(!accepting.has_failed());
+    BOOST_TEST_REQUIRE(!accepting.has_failed(), accepting.error());
     Source server(accepting.accepted());
     Operation receiving = Operation::receive(server, buffer);
     carry_out(receiving);
@@ -219,7 +218,7 @@ BOOST_AUTO_TEST_CASE(connect_ends_when_the_connection_stands) {
 
     BOOST_TEST(operation.is_ended());
     BOOST_TEST(!operation.has_failed());
-    const OwnedFd server = accept_from(listening.source);
+    const OwnedHandle server = accept_from(listening.source);
     write_text(client.native_handle(), "hello");
     BOOST_TEST(read_text(server.get()) == "hello");
 }
@@ -237,7 +236,7 @@ BOOST_AUTO_TEST_CASE(refused_connect_tells_why) {
 BOOST_AUTO_TEST_CASE(second_connect_of_a_connected_socket_tells_so) {
     const Listening listening = tcp_listener();
     Source client(start_connect(listening.endpoint).release());
-    await_ready(client.native_handle(), POLLOUT);
+    await_writable(client.native_handle());
     Operation operation = Operation::connect(client, listening.endpoint.data(), listening.endpoint.size());
 
     carry_out(operation);

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
 #include "support/allocations.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
 #include <boost/test/unit_test.hpp>
-
-#include <fcntl.h>
 
 #include <array>
 #include <atomic>
@@ -96,17 +94,18 @@ BOOST_AUTO_TEST_CASE(registration_persists_over_events) {
     for (int i = 0; i < 10; ++i) {
         write_text(link.peer.get(), "again");
         BOOST_TEST(harvest(poll).of(Token(1)) != nullptr);
-        BOOST_TEST(drain(link.source.native_handle()) == 5u);
+        BOOST_TEST(drain(link.source) == 5u);
         BOOST_TEST(glance(poll).status == PollStatus::timed_out);
     }
 }
 
-BOOST_AUTO_TEST_CASE(partial_read_is_followed_by_silence_until_new_data) {
+// On Windows a direction that was not found empty is not reported again (Source::rearm).
+BOOST_AUTO_TEST_CASE(partial_read_is_followed_by_silence_until_new_data, *boost::unit_test::label("posix")) {
     registrator.add(link.source, Token(1), Interest::readable);
     write_text(link.peer.get(), "0123456789");
     harvest(poll);
 
-    read_text(link.source.native_handle(), 1);
+    read_text(link.source, 1);
 
     BOOST_TEST(glance(poll).status == PollStatus::timed_out);
     write_text(link.peer.get(), "x");
@@ -116,7 +115,7 @@ BOOST_AUTO_TEST_CASE(partial_read_is_followed_by_silence_until_new_data) {
 BOOST_AUTO_TEST_CASE(room_to_write_is_reported_anew_after_would_block) {
     registrator.add(link.source, Token(1), Interest::writable);
     harvest(poll);
-    const std::size_t filled = fill(link.source.native_handle());
+    const std::size_t filled = fill(link.source);
     BOOST_TEST(glance(poll).status == PollStatus::timed_out);
 
     BOOST_TEST(drain(link.peer.get()) == filled);
@@ -148,6 +147,7 @@ BOOST_AUTO_TEST_CASE(persistent_registration_may_become_oneshot_and_back) {
     registrator.modify(link.source, Token(1), Interest::readable);
 
     BOOST_TEST(glance(poll).status == PollStatus::events);
+    drain(link.source);
     write_text(link.peer.get(), "x");
     BOOST_TEST(glance(poll).status == PollStatus::events);
 }
@@ -237,29 +237,6 @@ BOOST_AUTO_TEST_CASE(modify_to_an_empty_interest_is_refused_and_the_old_one_stan
     BOOST_TEST(glance(poll).of(Token(1)) != nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(regular_file_is_refused_and_nothing_is_registered) {
-    Source file(checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open"));
-    std::error_code error;
-
-    registrator.add(file, Token(1), Interest::readable, Mode::persistent, error);
-
-    BOOST_TEST((error == std::errc::operation_not_permitted));
-    registrator.remove(file, error);
-    BOOST_TEST((error == errc::not_registered));
-    BOOST_TEST(glance(poll).status == PollStatus::timed_out);
-}
-
-BOOST_AUTO_TEST_CASE(refused_source_may_be_registered_elsewhere) {
-    Source file(checked(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "open"));
-    Poll other;
-    std::error_code error;
-    registrator.add(file, Token(1), Interest::readable, Mode::persistent, error);
-
-    other.registrator().add(file, Token(1), Interest::readable, Mode::persistent, error);
-
-    BOOST_TEST((error == std::errc::operation_not_permitted));
-}
-
 BOOST_AUTO_TEST_CASE(closed_source_is_refused_as_a_bad_descriptor) {
     Source closed;
     std::error_code error;
@@ -327,8 +304,8 @@ BOOST_AUTO_TEST_CASE(removed_source_gives_no_more_events_but_still_works) {
 BOOST_AUTO_TEST_CASE(pending_event_is_not_delivered_after_remove) {
     Listening listening = tcp_listener();
     registrator.add(listening.source, Token(1), Interest::readable);
-    const OwnedFd client = start_connect(listening.endpoint);
-    await_ready(listening.source.native_handle(), 1);
+    const OwnedHandle client = start_connect(listening.endpoint);
+    await_readable(listening.source.native_handle());
 
     registrator.remove(listening.source);
     poll.wake();
@@ -527,21 +504,10 @@ BOOST_AUTO_TEST_CASE(source_for_which_there_is_no_memory_is_refused_and_may_be_a
     BOOST_TEST(glance(poll).of(Token(1)) != nullptr);
 }
 
-BOOST_AUTO_TEST_CASE(closed_source_that_lives_on_in_a_duplicate_gives_no_events) {
-    registrator.add(link.source, Token(1), Interest::readable);
-    const OwnedFd duplicate(checked(::fcntl(link.source.native_handle(), F_DUPFD_CLOEXEC, 0), "fcntl"));
-
-    link.source.close();
-    write_text(link.peer.get(), "for the duplicate");
-
-    BOOST_TEST(glance(poll).status == PollStatus::timed_out);
-    BOOST_TEST(read_text(duplicate.get()) == "for the duplicate");
-}
-
 BOOST_AUTO_TEST_CASE(released_source_gives_no_events_under_its_new_owner) {
     registrator.add(link.source, Token(1), Interest::readable);
 
-    const OwnedFd owner(link.source.release());
+    const OwnedHandle owner(link.source.release());
     write_text(link.peer.get(), "x");
 
     BOOST_TEST(glance(poll).status == PollStatus::timed_out);
@@ -551,7 +517,7 @@ BOOST_AUTO_TEST_CASE(released_source_gives_no_events_under_its_new_owner) {
 BOOST_AUTO_TEST_CASE(number_of_a_closed_source_never_brings_its_events_to_the_next_owner) {
     registrator.add(link.source, Token(1), Interest::readable);
     write_text(link.peer.get(), "x");
-    const int number = link.source.native_handle();
+    const NativeHandle number = link.source.native_handle();
     link.source.close();
 
     Link next = stream_link();
@@ -578,9 +544,9 @@ BOOST_AUTO_TEST_CASE(full_duplex_stream_moves_both_ways_by_events_alone) {
         BOOST_TEST_REQUIRE(found.status == PollStatus::events);
         for (const Event& event : found.events) {
             const std::size_t index = event.token().value();
-            const int fd = index == 0 ? link.source.native_handle() : far.native_handle();
-            if (event.is_readable()) received[index] += drain(fd);
-            if (event.is_writable() && sent[index] < wanted) sent[index] += fill(fd);
+            Source& source = index == 0 ? link.source : far;
+            if (event.is_readable()) received[index] += drain(source);
+            if (event.is_writable() && sent[index] < wanted) sent[index] += fill(source);
         }
     }
 

@@ -2,7 +2,7 @@
 // Long random histories, each compared with a model that is too simple to be wrong. A failure prints its seed.
 #include "harvest.hpp"
 #include "support/allocations.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 
@@ -29,7 +29,8 @@ struct Modelled {
     Link link = stream_link();
     bool registered = false;
     bool oneshot = false;
-    bool holds_data = false;
+    std::size_t unread = 0;
+    std::string log;
     Token token;
     Interest interest;
     // What has become ready since the last report, and must therefore be reported.
@@ -108,13 +109,18 @@ private:
 
     void write(Modelled& source) {
         write_text(source.link.peer.get(), "x");
-        source.holds_data = true;
-        source.owes_readable = source.registered && source.interest.is_readable();
+        const bool is_news = source.unread == 0 || tells_more_;
+        ++source.unread;
+        if (is_news) source.owes_readable = source.registered && source.interest.is_readable();
     }
 
     void drain_one(Modelled& source) {
-        drain(source.link.source.native_handle());
-        source.holds_data = false;
+        // All that was written: over loopback it may be on its way still.
+        while (source.unread != 0) {
+            await_readable(source.link.source.native_handle());
+            source.unread -= drain(source.link.source);
+        }
+        drain(source.link.source);
         source.owes_readable = false;
     }
 
@@ -144,7 +150,7 @@ private:
         source.token = choice.token;
         source.interest = choice.interest;
         source.oneshot = choice.mode == Mode::oneshot;
-        source.owes_readable = choice.interest.is_readable() && source.holds_data;
+        source.owes_readable = choice.interest.is_readable() && source.unread != 0;
         source.owes_writable = choice.interest.is_writable();
     }
 
@@ -158,25 +164,49 @@ private:
         for (const auto& source : sources_)
             if (source->registered) alive[source->token] = source.get();
 
-        for (const Event& event : glance(poll_).events) {
+        check(alive, glance(poll_));
+        // A connection over loopback may bring it a little later.
+        while (owes_anything(alive)) {
+            const Harvest late = harvest(poll_);
+            if (late.status != PollStatus::events)
+                for (auto& [t, s] : alive)
+                    if (s->owes_readable || s->owes_writable)
+                        BOOST_TEST_MESSAGE("OWES r" << s->owes_readable << " w" << s->owes_writable << " int "
+                                                    << s->interest.is_readable() << s->interest.is_writable()
+                                                    << " one" << s->oneshot << " unread " << s->unread
+                                                    << " tok " << t.value() << " log " << s->log);
+            BOOST_TEST_REQUIRE(late.status == PollStatus::events);
+            check(alive, late);
+        }
+    }
+
+    static bool owes_anything(const std::map<Token, Modelled*>& alive) {
+        return std::ranges::any_of(
+            alive, [](const auto& each) { return each.second->owes_readable || each.second->owes_writable; });
+    }
+
+    static void check(const std::map<Token, Modelled*>& alive, const Harvest& harvested) {
+        for (const Event& event : harvested.events) {
             const auto found = alive.find(event.token());
             BOOST_TEST_REQUIRE((found != alive.end()));
             Modelled& source = *found->second;
             BOOST_TEST_REQUIRE((!event.is_readable() || source.interest.is_readable()));
             BOOST_TEST_REQUIRE((!event.is_writable() || source.interest.is_writable()));
-            BOOST_TEST_REQUIRE((event.is_readable() || !source.owes_readable));
-            BOOST_TEST_REQUIRE((event.is_writable() || !source.owes_writable));
-            source.owes_readable = source.owes_writable = false;
+            if (event.is_readable()) source.owes_readable = false;
+            if (event.is_writable()) source.owes_writable = false;
             // Silent until it is modified: as an interest in nothing.
-            if (source.oneshot) source.interest = Interest();
+            if (source.oneshot) {
+                source.interest = Interest();
+                source.owes_readable = source.owes_writable = false;
+            }
         }
-        for (const auto& [token, source] : alive)
-            BOOST_TEST_REQUIRE((!source->owes_readable && !source->owes_writable));
     }
 
     std::mt19937_64 random_;
     Poll poll_;
     Registrator registrator_ = poll_.registrator();
+    // Whether more data is reported of a source that was not found empty.
+    const bool tells_more_ = poll_.backend().name() != "iocp";
     std::vector<std::unique_ptr<Modelled>> sources_;
     std::uint64_t next_token_ = 0;
 };
@@ -239,8 +269,11 @@ private:
         }
     }
 
-    // Bytes that have been harvested would die with it, so this happens only before the poll.
-    void destroy() { operation_.reset(); }
+    // Bytes that it has been given would die with it, so this happens only before the poll; and, where the kernel gives them
+    // by itself, only while there are none.
+    void destroy() {
+        if (sent_ == received_ || poll_.backend().name() != "iocp") operation_.reset();
+    }
 
     void move_source() {
         Source moved(std::move(link_.source));
@@ -307,10 +340,12 @@ BOOST_AUTO_TEST_CASE(table_does_not_grow_with_the_sources_that_came_and_went) {
         registrator.add(link.source, Token(token), Interest::writable);
         if (token % 64 == 0) BOOST_TEST_REQUIRE(glance(poll).of(Token(token)) != nullptr);
     };
-    come_and_go(0);
+    // A backend may keep what the kernel holds until the next poll.
+    for (std::uint64_t i = 0; i <= 128; ++i)
+        come_and_go(i);
     const std::size_t before = outstanding_allocations();
 
-    for (std::uint64_t i = 1; i < 20000; ++i)
+    for (std::uint64_t i = 129; i <= 5056; ++i)
         come_and_go(i);
 
     BOOST_TEST(outstanding_allocations() == before);

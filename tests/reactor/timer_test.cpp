@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "harvest.hpp"
 #include "support/allocations.hpp"
-#include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/poll.hpp>
 

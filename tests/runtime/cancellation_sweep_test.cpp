@@ -21,14 +21,13 @@
 #include <array>
 #include <chrono>
 #include <coroutine>
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
-
-#include <signal.h>
 
 using namespace leat;
 using namespace leat::test;
@@ -338,13 +337,13 @@ BOOST_AUTO_TEST_CASE(callback_from_another_thread_can_be_cancelled_anywhere) {
 
 BOOST_AUTO_TEST_CASE(signals_can_be_cancelled_anywhere) {
     sweep_all_endings([]() -> Task<> {
-        Signals signals{SIGUSR1, SIGUSR2};
+        Signals signals{SIGINT, SIGTERM};
         auto sender = []() -> Task<> {
             co_await yield();
-            ::raise(SIGUSR1);
+            std::raise(SIGINT);
             co_await yield();
             co_await yield();
-            ::raise(SIGUSR2);
+            std::raise(SIGTERM);
         };
         auto body = [&](TaskGroup& group) -> Task<> {
             group.spawn(sender);

@@ -9,7 +9,6 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "support/allocations.hpp"
-#include "support/child.hpp"
 #include "support/counted.hpp"
 #include "support/log.hpp"
 #include "support/sweep.hpp"
@@ -19,7 +18,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -349,19 +347,6 @@ BOOST_FIXTURE_TEST_CASE(task_that_finds_room_each_time_lets_others_run_all_the_s
     });
 
     BOOST_TEST(ran_in_between);
-}
-
-BOOST_AUTO_TEST_CASE(channel_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
-    ChildEnd end = end_of_child([] {
-        Executor executor;
-        std::optional<Channel<int>> channel(std::in_place, 0u);
-        Running<void> running = executor.start(send_range(*channel, 0, 1));
-        executor.turn();
-        channel.reset();
-    });
-
-    BOOST_TEST(end.signal == SIGABRT);
-    BOOST_TEST(end.text.find("a channel is destroyed") != std::string::npos, end.text);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

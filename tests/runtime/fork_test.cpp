@@ -10,6 +10,7 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "support/posix.hpp"
+#include "support/system.hpp"
 
 #include <boost/test/unit_test.hpp>
 

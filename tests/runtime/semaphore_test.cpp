@@ -8,7 +8,6 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "support/allocations.hpp"
-#include "support/child.hpp"
 #include "support/log.hpp"
 #include "support/sweep.hpp"
 #include "support/virtual_time.hpp"
@@ -16,7 +15,6 @@
 #include <boost/test/unit_test.hpp>
 
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -288,20 +286,6 @@ BOOST_FIXTURE_TEST_CASE(dump_tells_what_a_waiter_waits_for, VirtualTime) {
     BOOST_TEST(executor.dump_tasks().find("a semaphore, 1 of 2 permits there") != std::string::npos);
     running.cancel();
     executor.run();
-}
-
-BOOST_AUTO_TEST_CASE(semaphore_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
-    ChildEnd end = end_of_child([] {
-        Executor executor;
-        std::optional<Semaphore> semaphore(std::in_place, 0u);
-        Log log;
-        Running<void> running = executor.start(use(*semaphore, 1, log, "never"));
-        executor.turn();
-        semaphore.reset();
-    });
-
-    BOOST_TEST(end.signal == SIGABRT);
-    BOOST_TEST(end.text.find("semaphore") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

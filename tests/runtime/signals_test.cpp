@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// With the two signals that every system has; what only POSIX has is in signals_posix_test.cpp.
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/result.hpp>
@@ -7,26 +8,20 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/timeout.hpp>
 
-#include "support/log.hpp"
-#include "support/posix.hpp"
 #include "support/sanitizer.hpp"
+#include "support/system.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <memory>
-#include <mutex>
+#include <csignal>
+#include <deque>
 #include <optional>
 #include <set>
 #include <string>
 #include <system_error>
 #include <thread>
-
-#include <pthread.h>
-#include <signal.h>
-#include <unistd.h>
 
 using namespace leat;
 using namespace leat::test;
@@ -34,108 +29,80 @@ using namespace std::chrono_literals;
 
 namespace {
 
-void send_to_process(int signal) { ::kill(::getpid(), signal); }
+// SIGKILL on POSIX, and on Windows the number of none.
+constexpr int unwatchable = 9;
 
-auto handler_of(int signal) {
-    struct sigaction action{};
-    ::sigaction(signal, nullptr, &action);
-    return action.sa_handler;
+using Handler = void (*)(int);
+
+// Only while nobody watches it: it is set anew.
+Handler handler_of(int signal) {
+    Handler handler = std::signal(signal, SIG_DFL);
+    std::signal(signal, handler);
+    return handler;
 }
 
-extern "C" void leat_test_handler(int) {}
+volatile std::sig_atomic_t handled = 0;
+extern "C" void leat_test_count(int) { handled = handled + 1; }
 
-/// A thread that acts and then stays until its owner goes. A signal may be handed to whatever thread there is, and the
-/// thread sanitizer keeps it for that thread's next call of the library: with a thread that has ended, it would be lost. It
-/// waits on a condition variable, since the sanitizer holds signals back while a thread waits on a bare futex.
-class Bystander {
-public:
-    template <class Action>
-    explicit Bystander(Action action)
-        : thread_([this, action] {
-              action();
-              std::unique_lock lock(mutex_);
-              changed_.wait(lock, [this] { return may_end_; });
-          }) {}
-    Bystander(const Bystander&) = delete;
-    Bystander& operator=(const Bystander&) = delete;
-    ~Bystander() {
-        {
-            std::lock_guard lock(mutex_);
-            may_end_ = true;
-        }
-        changed_.notify_one();
-        thread_.join();
-    }
-    pthread_t handle() { return thread_.native_handle(); }
-
-private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool may_end_ = false;
-    std::thread thread_;
-};
+Task<> raise_and_wait(int raised, int& seen) {
+    Signals signals{raised};
+    std::raise(raised);
+    seen = co_await signals.next();
+}
 
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(signals)
 
-BOOST_AUTO_TEST_CASE(signal_to_the_process_wakes_the_task_that_waits) {
+BOOST_AUTO_TEST_CASE(raised_signal_wakes_the_task_that_waits) {
     Executor executor;
-    Signals signals{SIGUSR1, SIGUSR2};
+    Signals signals{SIGINT, SIGTERM};
     int seen = 0;
     auto wait_once = [&]() -> Task<> { seen = co_await signals.next(); };
     Running<void> running = executor.start(wait_once());
     while (executor.turn()) {
     }
 
-    send_to_process(SIGUSR2);
+    std::raise(SIGTERM);
     executor.run();
 
-    BOOST_TEST(seen == SIGUSR2);
+    BOOST_TEST(seen == SIGTERM);
 }
 
-BOOST_AUTO_TEST_CASE(signal_that_comes_while_the_loop_sleeps_ends_the_wait) {
-    Executor executor;
+BOOST_AUTO_TEST_CASE(signal_that_another_thread_raises_while_the_loop_sleeps_ends_the_wait) {
     std::atomic<bool> is_about_to_wait = false;
-    Bystander other([&] {
-        is_about_to_wait.wait(false);
+    std::thread other([&] {
+        while (!is_about_to_wait)
+            std::this_thread::yield();
         for (int i = 0; i < 1000; ++i)
             std::this_thread::yield();
-        send_to_process(SIGUSR1);
+        std::raise(SIGINT);
     });
+    int seen = 0;
 
-    executor.run_until([](std::atomic<bool>& about) -> Task<> {
-        Signals signals{SIGUSR1};
+    leat::run([](std::atomic<bool>& about, int& signal) -> Task<> {
+        Signals signals{SIGINT};
         about = true;
-        about.notify_one();
-        int signal = co_await signals.next();
-        BOOST_TEST(signal == SIGUSR1);
-    }(is_about_to_wait));
-}
+        signal = co_await signals.next();
+    }(is_about_to_wait, seen));
 
-BOOST_AUTO_TEST_CASE(signal_to_another_thread_is_seen_too) {
-    Bystander other([] {});
-    leat::run([](pthread_t thread) -> Task<> {
-        Signals signals{SIGUSR1};
-        ::pthread_kill(thread, SIGUSR1);
-        int signal = co_await signals.next();
-        BOOST_TEST(signal == SIGUSR1);
-    }(other.handle()));
+    other.join();
+    BOOST_TEST(seen == SIGINT);
 }
 
 BOOST_AUTO_TEST_CASE(signals_that_come_before_the_wait_are_kept_one_of_a_kind) {
     leat::run([]() -> Task<> {
-        Signals signals{SIGUSR1, SIGUSR2};
+        Signals signals{SIGINT, SIGTERM};
         for (int i = 0; i < 100; ++i)
-            ::raise(SIGUSR2);
+            std::raise(SIGTERM);
         for (int i = 0; i < 100; ++i)
-            ::raise(SIGUSR1);
+            std::raise(SIGINT);
 
         int first = co_await signals.next();
         int second = co_await signals.next();
         std::optional<int> third = co_await try_timeout(2ms, signals.next());
 
-        BOOST_TEST(first + second == SIGUSR1 + SIGUSR2);
+        BOOST_TEST(first + second == SIGINT + SIGTERM);
         BOOST_TEST(first != second);
         BOOST_TEST(!third.has_value());
     }());
@@ -143,106 +110,126 @@ BOOST_AUTO_TEST_CASE(signals_that_come_before_the_wait_are_kept_one_of_a_kind) {
 
 BOOST_AUTO_TEST_CASE(signal_after_one_that_was_taken_is_seen_again) {
     leat::run([]() -> Task<> {
-        Signals signals{SIGUSR1};
+        Signals signals{SIGINT};
         for (int i = 0; i < 10; ++i) {
-            ::raise(SIGUSR1);
+            std::raise(SIGINT);
             int signal = co_await signals.next();
-            BOOST_TEST(signal == SIGUSR1);
+            BOOST_TEST(signal == SIGINT);
         }
     }());
 }
 
 BOOST_AUTO_TEST_CASE(each_of_two_watchers_sees_the_signal) {
     leat::run([]() -> Task<> {
-        Signals one{SIGUSR1, SIGUSR2};
-        Signals two{SIGUSR1};
-        ::raise(SIGUSR1);
+        Signals one{SIGINT, SIGTERM};
+        Signals two{SIGINT};
+        std::raise(SIGINT);
         int first = co_await one.next();
         int second = co_await two.next();
-        ::raise(SIGUSR2);
+        std::raise(SIGTERM);
         std::optional<int> not_wanted = co_await try_timeout(2ms, two.next());
         int wanted = co_await one.next();
 
-        BOOST_TEST(first == SIGUSR1);
-        BOOST_TEST(second == SIGUSR1);
+        BOOST_TEST(first == SIGINT);
+        BOOST_TEST(second == SIGINT);
         BOOST_TEST(!not_wanted.has_value());
-        BOOST_TEST(wanted == SIGUSR2);
+        BOOST_TEST(wanted == SIGTERM);
     }());
 }
 
-BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_the_signal) {
+BOOST_AUTO_TEST_CASE(watchers_of_two_executors_both_see_a_raised_signal) {
     std::atomic<int> ready = 0;
-    int there = 0;
     auto wait_for_one = [](std::atomic<int>& count, int& seen) -> Task<> {
-        Signals signals{SIGUSR1};
+        Signals signals{SIGINT};
         ++count;
-        count.notify_all();
         seen = co_await signals.next();
     };
-    std::thread other([&] { leat::run(wait_for_one(ready, there)); });
-    Bystander sender([&] {
-        for (int seen = ready; seen != 2; seen = ready)
-            ready.wait(seen);
-        send_to_process(SIGUSR1);
-    });
     int here = 0;
+    int there = 0;
+    std::thread other([&] { leat::run(wait_for_one(ready, there)); });
+    std::thread sender([&] {
+        while (ready != 2)
+            std::this_thread::yield();
+        std::raise(SIGINT);
+    });
     leat::run(wait_for_one(ready, here));
 
+    sender.join();
     other.join();
-    BOOST_TEST(here == SIGUSR1);
-    BOOST_TEST(there == SIGUSR1);
+    BOOST_TEST(here == SIGINT);
+    BOOST_TEST(there == SIGINT);
 }
 
-BOOST_AUTO_TEST_CASE(no_handler_is_set_unless_asked_and_the_former_one_comes_back) {
-    leat::run([]() -> Task<> { co_return; }());
-    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
-    ::signal(SIGUSR1, leat_test_handler);
-    {
-        Signals outer{SIGUSR1};
+BOOST_AUTO_TEST_CASE(former_handler_is_not_called_meanwhile_and_comes_back) {
+    const Handler before = std::signal(SIGINT, leat_test_count);
+    const Handler before_other = handler_of(SIGTERM);
+    handled = 0;
+    leat::run([]() -> Task<> {
+        Signals outer{SIGINT};
         {
-            Signals inner{SIGUSR1, SIGUSR2};
-            BOOST_TEST((handler_of(SIGUSR1) != leat_test_handler));
-            BOOST_TEST((handler_of(SIGUSR2) != SIG_DFL));
+            Signals inner{SIGINT, SIGTERM};
         }
-        BOOST_TEST((handler_of(SIGUSR1) != leat_test_handler));
-        BOOST_TEST((handler_of(SIGUSR2) == SIG_DFL));
-    }
+        for (int i = 0; i < 2; ++i) {
+            std::raise(SIGINT);
+            int signal = co_await outer.next();
+            BOOST_TEST(signal == SIGINT);
+        }
+    }());
 
-    BOOST_TEST((handler_of(SIGUSR1) == leat_test_handler));
-    ::signal(SIGUSR1, SIG_DFL);
+    BOOST_TEST(handled == 0);
+    BOOST_TEST((handler_of(SIGINT) == leat_test_count));
+    BOOST_TEST((handler_of(SIGTERM) == before_other));
+    std::raise(SIGINT);
+    BOOST_TEST(handled == 1);
+    std::signal(SIGINT, before);
 }
 
 BOOST_AUTO_TEST_CASE(ignored_signal_is_ignored_again_afterwards) {
-    ::signal(SIGUSR2, SIG_IGN);
-    leat::run([]() -> Task<> {
-        Signals signals{SIGUSR2};
-        ::raise(SIGUSR2);
-        int signal = co_await signals.next();
-        BOOST_TEST(signal == SIGUSR2);
-    }());
+    const Handler before = std::signal(SIGTERM, SIG_IGN);
+    int seen = 0;
+    leat::run(raise_and_wait(SIGTERM, seen));
 
-    BOOST_TEST((handler_of(SIGUSR2) == SIG_IGN));
-    ::signal(SIGUSR2, SIG_DFL);
+    BOOST_TEST(seen == SIGTERM);
+    BOOST_TEST((handler_of(SIGTERM) == SIG_IGN));
+    std::signal(SIGTERM, before);
 }
 
 BOOST_AUTO_TEST_CASE(signal_that_cannot_be_handled_is_an_error_that_names_it_and_changes_nothing) {
+    const Handler before = handler_of(SIGINT);
     std::string message;
     try {
-        Signals signals{SIGUSR1, SIGKILL};
+        Signals signals{SIGINT, unwatchable};
     } catch (const std::system_error& error) {
         message = error.what();
     }
 
-    BOOST_TEST_INFO(message);
-    BOOST_TEST((message.find("9") != std::string::npos || message.find("SIGKILL") != std::string::npos));
-    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
+    BOOST_TEST(message.find(std::to_string(unwatchable)) != std::string::npos, message);
+    BOOST_TEST((handler_of(SIGINT) == before));
     BOOST_CHECK_THROW(Signals({-1}), std::system_error);
+    BOOST_CHECK_THROW(Signals({0}), std::system_error);
     BOOST_CHECK_THROW(Signals({10'000}), std::system_error);
+}
+
+BOOST_AUTO_TEST_CASE(watcher_that_is_one_too_many_is_refused_until_another_goes) {
+    const Handler before = handler_of(SIGTERM);
+    std::deque<Signals> watchers;
+    for (int i = 0; i < 64; ++i)
+        watchers.emplace_back(std::initializer_list<int>{SIGINT});
+
+    BOOST_CHECK_EXCEPTION(Signals({SIGTERM}), std::system_error, [](const std::system_error& error) {
+        return error.code() == std::errc::resource_unavailable_try_again;
+    });
+
+    BOOST_TEST((handler_of(SIGTERM) == before));
+    watchers.pop_front();
+    int seen = 0;
+    leat::run(raise_and_wait(SIGTERM, seen));
+    BOOST_TEST(seen == SIGTERM);
 }
 
 BOOST_AUTO_TEST_CASE(second_task_that_waits_is_refused_as_busy) {
     Executor executor;
-    Signals signals{SIGUSR1};
+    Signals signals{SIGINT};
     auto wait_once = [&]() -> Task<> { co_await signals.next(); };
     Running<void> first = executor.start(wait_once());
     std::error_code code;
@@ -254,32 +241,32 @@ BOOST_AUTO_TEST_CASE(second_task_that_waits_is_refused_as_busy) {
 
     BOOST_TEST(code == errc::busy);
     BOOST_TEST(!first.has_ended());
-    ::raise(SIGUSR1);
+    std::raise(SIGINT);
     executor.run();
     BOOST_TEST(first.has_ended());
 }
 
 BOOST_AUTO_TEST_CASE(cancelled_wait_leaves_the_signal_for_the_next) {
     leat::run([]() -> Task<> {
-        Signals signals{SIGUSR1};
+        Signals signals{SIGINT};
         std::optional<int> none = co_await try_timeout(1ms, signals.next());
         BOOST_TEST(!none.has_value());
 
         std::optional<int> seen;
         auto body = [&](CancelScope& scope) -> Task<> {
-            ::raise(SIGUSR1);
+            std::raise(SIGINT);
             scope.cancel();
             seen = co_await signals.next();
         };
         co_await cancel_scope(body);
         if (!seen) seen = co_await signals.next();
-        BOOST_TEST((seen == SIGUSR1));
+        BOOST_TEST((seen == SIGINT));
     }());
 }
 
 BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
     Executor executor;
-    Signals signals{SIGUSR1};
+    Signals signals{SIGINT};
     int taken = 0;
     auto wait_once = [&]() -> Task<> {
         co_await signals.next();
@@ -289,7 +276,7 @@ BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
         Running<void> first = executor.start(wait_once());
         while (executor.turn()) {
         }
-        ::raise(SIGUSR1);
+        std::raise(SIGINT);
         for (int i = 0; i < turns; ++i)
             executor.turn(1);
         first.cancel();
@@ -303,21 +290,21 @@ BOOST_AUTO_TEST_CASE(cancellation_in_the_turn_of_the_signal_loses_nothing) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
+BOOST_AUTO_TEST_CASE(flood_of_raised_signals_is_survived_and_the_last_one_is_seen) {
     constexpr int flood = is_sanitized ? 2'000 : 20'000;
     std::atomic<bool> may_begin = false;
-    Bystander other([&] {
-        may_begin.wait(false);
+    std::thread other([&] {
+        while (!may_begin)
+            std::this_thread::yield();
         for (int i = 0; i < flood; ++i)
-            send_to_process(SIGUSR1);
-        send_to_process(SIGUSR2);
+            std::raise(SIGINT);
+        std::raise(SIGTERM);
     });
     leat::run([](std::atomic<bool>& begin) -> Task<> {
-        Signals signals{SIGUSR1, SIGUSR2};
+        Signals signals{SIGINT, SIGTERM};
         begin = true;
-        begin.notify_one();
         int seen = 0;
-        for (int signal = 0; signal != SIGUSR2;) {
+        for (int signal = 0; signal != SIGTERM;) {
             signal = co_await signals.next();
             ++seen;
         }
@@ -325,19 +312,21 @@ BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
         // What was sent before the last one may still be there, once.
         co_await try_timeout(1ms, signals.next());
     }(may_begin));
+    other.join();
 }
 
 BOOST_AUTO_TEST_CASE(signals_can_be_watched_again_and_again_without_leaking_descriptors) {
-    auto watch = [] { Signals signals{SIGUSR1, SIGUSR2}; };
+    auto watch = [] { Signals signals{SIGINT, SIGTERM}; };
     // The first one may leave what all later ones use.
     watch();
-    const std::set<int> before = open_descriptors();
+    const Handler before_handler = handler_of(SIGINT);
+    const std::set<NativeHandle> before = open_handles();
 
     for (int i = 0; i < 3000; ++i)
         watch();
 
-    BOOST_TEST(open_descriptors() == before);
-    BOOST_TEST((handler_of(SIGUSR1) == SIG_DFL));
+    BOOST_TEST(open_handles() == before);
+    BOOST_TEST((handler_of(SIGINT) == before_handler));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

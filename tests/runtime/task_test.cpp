@@ -5,7 +5,6 @@
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 
-#include "support/child.hpp"
 #include "support/counted.hpp"
 #include "support/gate.hpp"
 #include "support/log.hpp"
@@ -21,8 +20,6 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
-
-#include <signal.h>
 
 using namespace leat;
 using namespace leat::test;
@@ -345,69 +342,6 @@ BOOST_AUTO_TEST_CASE(a_hundred_thousand_nested_tasks_are_destroyed_with_their_ex
 
     BOOST_TEST(order == deep);
     BOOST_TEST(!gate.has_waiter());
-}
-
-BOOST_AUTO_TEST_CASE(task_that_is_awaited_twice_says_so_and_aborts) {
-    ChildEnd end = end_of_child([] {
-        run([]() -> Task<> {
-            Task<int> task = ready(1);
-            co_await std::move(task);
-            co_await std::move(task);
-        }());
-    });
-
-    BOOST_TEST(end.signal == SIGABRT);
-    BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
-}
-
-BOOST_AUTO_TEST_CASE(task_that_was_moved_from_cannot_be_run) {
-    ChildEnd end = end_of_child([] {
-        Task<int> task = ready(1);
-        Task<int> other = std::move(task);
-        run(std::move(task));
-    });
-
-    BOOST_TEST(end.signal == SIGABRT);
-    BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
-}
-
-BOOST_AUTO_TEST_CASE(result_of_a_started_task_that_is_taken_twice_says_so_and_aborts) {
-    for (bool fails : {false, true}) {
-        ChildEnd end = end_of_child([fails] {
-            Executor executor;
-            auto task = [](bool throws) -> Task<int> {
-                if (throws) throw std::runtime_error("it failed");
-                co_return 1;
-            };
-            Running<int> running = executor.start(task(fails));
-            executor.run();
-            try {
-                running.get();
-            } catch (const std::runtime_error&) {
-            }
-            running.get();
-        });
-
-        BOOST_TEST(end.signal == SIGABRT);
-        BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
-    }
-}
-
-BOOST_AUTO_TEST_CASE(started_task_whose_handle_was_moved_from_says_so_and_aborts) {
-    for (const char* use : {"get", "cancel", "has_ended"}) {
-        ChildEnd end = end_of_child([use] {
-            Executor executor;
-            Running<int> running = executor.start(ready(1));
-            Running<int> other = std::move(running);
-            executor.run();
-            if (use == std::string("get")) running.get();
-            if (use == std::string("cancel")) running.cancel();
-            if (use == std::string("has_ended")) (void)running.has_ended();
-        });
-
-        BOOST_TEST(end.signal == SIGABRT, use);
-        BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
-    }
 }
 
 BOOST_FIXTURE_TEST_CASE(started_task_that_was_asked_too_early_still_gives_its_result, VirtualTime) {

@@ -2,8 +2,10 @@
 // Replaces the program's operator new and delete: the only way to count and to fail what a library allocates.
 #include "support/allocations.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 namespace leat::test {
@@ -22,20 +24,11 @@ bool must_fail() noexcept {
     return true;
 }
 
-void* take(std::size_t size, std::size_t alignment) noexcept {
+void* take(std::size_t size) noexcept {
     ++made;
     if (must_fail()) return nullptr;
-    if (size == 0) size = 1;
-    void* memory = alignment <= alignof(std::max_align_t)
-                       ? std::malloc(size)
-                       : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+    void* memory = std::malloc(size == 0 ? 1 : size);
     if (memory != nullptr) outstanding.fetch_add(1, std::memory_order_relaxed);
-    return memory;
-}
-
-void* take_or_throw(std::size_t size, std::size_t alignment) {
-    void* memory = take(size, alignment);
-    if (memory == nullptr) throw std::bad_alloc();
     return memory;
 }
 
@@ -43,6 +36,30 @@ void give(void* memory) noexcept {
     if (memory == nullptr) return;
     outstanding.fetch_sub(1, std::memory_order_relaxed);
     std::free(memory);
+}
+
+// The library's own way is called differently, or is not there, from system to system: so the block's beginning stands in
+// front of what is aligned in it.
+void* take(std::size_t size, std::align_val_t alignment) noexcept {
+    std::size_t distance = std::max(static_cast<std::size_t>(alignment), sizeof(void*));
+    void* block = take(size + distance + sizeof(void*));
+    if (block == nullptr) return nullptr;
+    std::size_t room = size + distance;
+    void* memory = static_cast<void**>(block) + 1;
+    std::align(distance, size, memory, room);
+    static_cast<void**>(memory)[-1] = block;
+    return memory;
+}
+
+void give_aligned(void* memory) noexcept {
+    if (memory != nullptr) give(static_cast<void**>(memory)[-1]);
+}
+
+template <class... Arguments>
+void* take_or_throw(Arguments... arguments) {
+    void* memory = take(arguments...);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
 }
 
 }  // namespace
@@ -62,36 +79,35 @@ bool FailingAllocation::has_struck() noexcept { return struck; }
 
 }  // namespace leat::test
 
-void* operator new(std::size_t size) { return leat::test::take_or_throw(size, 1); }
-void* operator new[](std::size_t size) { return leat::test::take_or_throw(size, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-    return leat::test::take_or_throw(size, static_cast<std::size_t>(alignment));
-}
-void* operator new[](std::size_t size, std::align_val_t alignment) {
-    return leat::test::take_or_throw(size, static_cast<std::size_t>(alignment));
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return leat::test::take(size, 1); }
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return leat::test::take(size, 1); }
+using leat::test::give;
+using leat::test::give_aligned;
+using leat::test::take;
+using leat::test::take_or_throw;
+
+void* operator new(std::size_t size) { return take_or_throw(size); }
+void* operator new[](std::size_t size) { return take_or_throw(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return take_or_throw(size, alignment); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return take_or_throw(size, alignment); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return take(size); }
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return take(size); }
 void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-    return leat::test::take(size, static_cast<std::size_t>(alignment));
+    return take(size, alignment);
 }
 void* operator new[](std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-    return leat::test::take(size, static_cast<std::size_t>(alignment));
+    return take(size, alignment);
 }
 
-void operator delete(void* memory) noexcept { leat::test::give(memory); }
-void operator delete[](void* memory) noexcept { leat::test::give(memory); }
-void operator delete(void* memory, std::size_t) noexcept { leat::test::give(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { leat::test::give(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { leat::test::give(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { leat::test::give(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { leat::test::give(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { leat::test::give(memory); }
-void operator delete(void* memory, const std::nothrow_t&) noexcept { leat::test::give(memory); }
-void operator delete[](void* memory, const std::nothrow_t&) noexcept { leat::test::give(memory); }
-void operator delete(void* memory, std::align_val_t, const std::nothrow_t&) noexcept {
-    leat::test::give(memory);
-}
+void operator delete(void* memory) noexcept { give(memory); }
+void operator delete[](void* memory) noexcept { give(memory); }
+void operator delete(void* memory, std::size_t) noexcept { give(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { give(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { give(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { give(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { give_aligned(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { give_aligned(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { give_aligned(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { give_aligned(memory); }
+void operator delete(void* memory, std::align_val_t, const std::nothrow_t&) noexcept { give_aligned(memory); }
 void operator delete[](void* memory, std::align_val_t, const std::nothrow_t&) noexcept {
-    leat::test::give(memory);
+    give_aligned(memory);
 }

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/loopback_pair.hpp"
 
-#include "support/posix.hpp"
 #include "support/skip.hpp"
+#include "support/system.hpp"
 
 #include <array>
-
-#include <poll.h>
 
 namespace leat::test {
 
 Connected::Connected(TcpListener& listener) : client(TcpStream::start_connect(listener.local_address())) {
-    await_ready(listener.native_handle(), POLLIN);
+    await_readable(listener.native_handle());
     server = std::move(listener.try_accept().value());
-    await_ready(client.native_handle(), POLLOUT);
+    await_writable(client.native_handle());
 }
 
 LoopbackPair::LoopbackPair() : listener(TcpListener::bind(Address::loopback(0))) {

@@ -1,45 +1,35 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "support/stream_pair.hpp"
 
-#include <array>
-#include <cerrno>
-#include <system_error>
+#include "support/system.hpp"
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <array>
+#include <system_error>
+#include <utility>
 
 namespace leat::test {
 
 StreamPair::StreamPair() {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) != 0)
-        throw std::system_error(errno, std::system_category(), "socketpair");
-    left = Source(ends[0]);
-    right = Source(ends[1]);
+    Link link = stream_link();
+    left = std::move(link.source);
+    right = Source(link.peer.release());
 }
 
 Pipe::Pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) != 0)
-        throw std::system_error(errno, std::system_category(), "pipe2");
-    reader = Source(ends[0]);
-    writer = Source(ends[1]);
+    Link link = pipe_to_read();
+    reader = std::move(link.source);
+    writer = Source(link.peer.release());
 }
 
-void send_directly(const Source& source, std::string_view text) {
-    if (::write(source.native_handle(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
-        throw std::system_error(errno, std::system_category(), "write");
-}
+void send_directly(const Source& source, std::string_view text) { write_text(source.native_handle(), text); }
 
 std::string receive_directly(const Source& source) {
     std::string text;
     std::array<char, 4096> buffer;
-    for (;;) {
-        ssize_t received = ::read(source.native_handle(), buffer.data(), buffer.size());
-        if (received <= 0) return text;
-        text.append(buffer.data(), static_cast<std::size_t>(received));
-    }
+    std::error_code error;
+    while (std::size_t received = try_read(source.native_handle(), buffer, error))
+        text.append(buffer.data(), received);
+    return text;
 }
 
 }  // namespace leat::test

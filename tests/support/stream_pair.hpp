@@ -13,7 +13,7 @@
 
 namespace leat::test {
 
-/// Two connected stream sockets, without a network.
+/// Two connected stream sockets, without a network where the system has such (`stream_link`).
 struct StreamPair {
     StreamPair();
 

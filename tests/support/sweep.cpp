@@ -12,15 +12,15 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
 #include <exception>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
-
-#include <poll.h>
 
 namespace leat::test {
 namespace {
@@ -30,7 +30,7 @@ using Scenario = std::function<Task<>()>;
 // More steps than any scenario takes: one that needs them spins.
 constexpr std::size_t most_steps = 1'000'000;
 // Real time after which a scenario that waits for another thread counts as stuck.
-constexpr int patience_milliseconds = 30'000;
+constexpr std::chrono::seconds patience(30);
 
 const char* name_of(Ending ending) noexcept {
     switch (ending) {
@@ -144,18 +144,26 @@ private:
         executor_.reset();
     }
 
-    // Sleeps for the executor, as a foreign loop would; false if that could take for ever.
+    // Waits for the executor, as a foreign loop would; false if that could take for ever.
     bool wait_for_work() {
         std::optional<Duration> timeout = executor_->next_timeout();
         if (timeout && *timeout <= Duration::zero()) return true;
-        pollfd handle{executor_->poll_handle(), POLLIN, 0};
-        if (::poll(&handle, 1, 0) > 0) return true;
+        if (gather()) return true;
         if (timeout) {
             clock_.advance(*timeout);
             return true;
         }
-        return ::poll(&handle, 1, patience_milliseconds) > 0;
+        const auto end = std::chrono::steady_clock::now() + patience;
+        while (!gather()) {
+            if (std::chrono::steady_clock::now() >= end) return false;
+            std::this_thread::yield();
+        }
+        return true;
     }
+
+    // Events and posts are taken, and nothing is resumed. Whether there is work now: not every system has a handle that
+    // tells it.
+    bool gather() { return executor_->turn(0) || executor_->next_timeout() == Duration::zero(); }
 
     void complain(const std::string& what) {
         outcome_.complaint = what + ":\n" + executor_->dump_tasks();
