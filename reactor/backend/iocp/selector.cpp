@@ -3,7 +3,7 @@
 // The Windows backend on an I/O completion port.
 //
 // Operations are handed to the kernel (transfer.hpp); what it has done comes back as a packet that names the request. So
-// that nothing the kernel still writes to can go, requests stand in entries (entry.hpp) which outlive their source.
+// that nothing the kernel still writes to can go, requests stand in entries (entry.hpp) which outlive their source (docs/adr/0010).
 //
 // Sources in interest mode are polled through the sockets' driver (afd.hpp), which answers once, and as to what is there: so
 // each direction of a source is asked for again when its user has found it empty (`rearm`), and what an event promises is the

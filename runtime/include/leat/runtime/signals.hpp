@@ -20,6 +20,10 @@ class SignalWatch;
 /// While it lives, these signals have a handler that only notes them; afterwards they have what they had before.
 /// Several objects may watch the same signal: each sees it. Signals that come in between are kept, one of a kind.
 ///
+/// On Windows these are SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; SIGTERM if nobody watches that), SIGTERM (the console is closed, the
+/// user logs off, the system shuts down: the process has some seconds then; "HandlerRoutine callback function") and whatever
+/// the program raises itself.
+///
 /// In a forked child a watched signal does what it did before it was watched. The child may watch signals with an object of
 /// its own; those that it inherited are its parent's, and their `next` fails with `leat::errc::forked`.
 ///
