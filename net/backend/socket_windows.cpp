@@ -2,6 +2,7 @@
 #include "backend/socket.hpp"
 
 #include <leat/reactor/error.hpp>
+#include <leat/reactor/source.hpp>
 
 #include <winsock2.h>
 
@@ -79,8 +80,7 @@ OptionName name_of(NativeHandle socket, Option option, std::error_code& error) n
         return {SOL_SOCKET, SO_SNDBUF};
     case Option::reuse_address:
         // Not SO_REUSEADDR, with which anybody could take the port over while we listen ("Using SO_REUSEADDR and
-        // SO_EXCLUSIVEADDRUSE"). That a port may be used again at once after its server has ended, which the option is for
-        // elsewhere, holds here without any.
+        // SO_EXCLUSIVEADDRUSE"). The price: while a connection of the former server is still active, the port is not free.
         return {SOL_SOCKET, SO_EXCLUSIVEADDRUSE};
     case Option::ipv6_only:
         return {IPPROTO_IPV6, IPV6_V6ONLY};
@@ -195,7 +195,8 @@ void adopt(NativeHandle handle, bool listens, std::error_code& error) noexcept {
     prepare(handle, error);
 }
 
-void close(NativeHandle handle) noexcept { ::closesocket(handle); }
+// A source knows how.
+void close(NativeHandle handle) noexcept { Source(handle).close(); }
 
 void bind(NativeHandle socket, const Address& address, std::error_code& error) noexcept {
     alignas(sockaddr_storage) std::byte native[native_address_size];

@@ -80,10 +80,11 @@ TcpStream TcpStream::adopt(NativeHandle handle) {
 
 namespace {
 
-/// After a call that moved less than was asked for, the direction is certain to be reported again.
+/// After a call that moved less than was asked for, the direction is certain to be reported again; but not an end, which
+/// stays.
 void rearm_if_short(Source& source, Interest direction, std::optional<std::size_t> moved,
                     std::size_t asked) noexcept {
-    if (!moved || *moved < asked) source.rearm(direction);
+    if (!moved || (*moved != 0 && *moved < asked)) source.rearm(direction);
 }
 
 }  // namespace

@@ -19,9 +19,18 @@ bool has_unread(NativeHandle socket) noexcept {
 }  // namespace
 
 void close_handle(NativeHandle handle) noexcept {
-    // A handle does not say what it is of; a socket's must not be closed as a file's.
-    if (::closesocket(handle) != 0 && ::WSAGetLastError() == WSAENOTSOCK)
+    if (::closesocket(handle) == 0) return;
+    const int error = ::WSAGetLastError();
+    if (error == WSAENOTSOCK) {
+        // A handle does not say what it is of; a socket's must not be closed as a file's.
         ::CloseHandle(reinterpret_cast<HANDLE>(handle));
+    } else if (error == WSAEWOULDBLOCK) {
+        // Somebody wants the close to wait, which a socket that never waits refuses (closesocket, "Remarks"). The system
+        // delivers what is left by itself.
+        const linger none{};
+        ::setsockopt(handle, SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&none), sizeof none);
+        ::closesocket(handle);
+    }
 }
 
 bool end_sending(NativeHandle handle) noexcept {

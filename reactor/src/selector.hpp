@@ -45,7 +45,7 @@ struct Readiness {
 /// completion backends hand them to the kernel.
 ///
 /// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up · descriptors
-/// are close-on-exec · no allocation in `start`, `wait` and `wake` · an operation that was started ends once: by
+/// are close-on-exec · no allocation in `start` (the first accept of a listener apart), `wait` and `wake` · an operation that was started ends once: by
 /// `start`, by `cancel`, by `detach`, or by being pushed to the `Completions`.
 ///
 /// Thread-safety: says each function. "Locked": any thread, one at a time, under the core's lock, also while the owner

@@ -9,7 +9,8 @@ namespace leat::detail {
 
 namespace {
 
-/// Of a pipe: whether it takes `size` bytes at once. Anything else does, or is nobody's to wait for.
+/// Of a pipe: whether it takes `size` bytes at once. Anything else is taken to; a console whose user has marked text does not
+/// until he is done.
 bool has_room(HANDLE output, std::size_t size) noexcept {
     if (::GetFileType(output) != FILE_TYPE_PIPE) return true;
     using Query = LONG(NTAPI*)(HANDLE, void*, void*, ULONG, int);

@@ -78,11 +78,10 @@ std::array<Place, 64> places;
 
 using Handler = void (*)(int);
 
-// Under the lock: how many watchers a signal has, what it had before the first, and how many there are in all.
+// Under the lock: how many watchers a signal has, and what it had before the first.
 std::mutex lock;
 std::array<int, signal_limit> watchers{};
 std::array<Handler, signal_limit> former{};
-int watcher_count = 0;
 
 /// Whether anybody wanted it.
 bool note_signal(int signal) noexcept {
@@ -101,8 +100,7 @@ bool note_signal(int signal) noexcept {
 
 extern "C" void leat_handle_signal(int signal) {
     // The C library has put the default back.
-    std::signal(signal, leat_handle_signal);
-    note_signal(signal);
+    if (note_signal(signal)) std::signal(signal, leat_handle_signal);
 }
 
 BOOL WINAPI handle_control_event(DWORD event) {
@@ -118,6 +116,13 @@ BOOL WINAPI handle_control_event(DWORD event) {
         ::Sleep(INFINITE);
         return TRUE;
     }
+}
+
+/// Once a process, and never undone: taking a handler away waits for those that run, and one that was told of the process's end
+/// does not return. What nobody wants it leaves to others.
+void watch_console() {
+    static const DWORD error = ::SetConsoleCtrlHandler(handle_control_event, TRUE) ? 0 : ::GetLastError();
+    if (error != 0) throw std::system_error(native_error(error), "leat: SetConsoleCtrlHandler");
 }
 
 [[noreturn]] void throw_for(int signal) {
@@ -161,6 +166,7 @@ void silence(Place& place) noexcept {
 }  // namespace
 
 SignalWatch::SignalWatch(std::initializer_list<int> signals) : process_(0) {
+    watch_console();
     std::lock_guard guard(lock);
     int place_number = take_place();
     Place& place = places[static_cast<std::size_t>(place_number)];
@@ -176,14 +182,11 @@ SignalWatch::SignalWatch(std::initializer_list<int> signals) : process_(0) {
             add_watcher(signal);
             wanted_ |= bit_of(signal);
         }
-        if (watcher_count == 0 && !::SetConsoleCtrlHandler(handle_control_event, TRUE))
-            throw std::system_error(native_error(::GetLastError()), "leat: SetConsoleCtrlHandler");
     } catch (...) {
         silence(place);
         remove_watchers(wanted_);
         throw;
     }
-    ++watcher_count;
     place.is_taken = true;
     place_ = place_number;
 }
@@ -191,7 +194,6 @@ SignalWatch::SignalWatch(std::initializer_list<int> signals) : process_(0) {
 SignalWatch::~SignalWatch() {
     std::lock_guard guard(lock);
     Place& place = places[static_cast<std::size_t>(place_)];
-    if (--watcher_count == 0) ::SetConsoleCtrlHandler(handle_control_event, FALSE);
     silence(place);
     remove_watchers(wanted_);
     place.is_taken = false;

@@ -66,7 +66,7 @@ private:
 /// The socket below all layers that somebody may have put over it: the driver knows only that one.
 SOCKET base_socket(SOCKET socket) noexcept;
 
-/// Whether `events` of one socket hold now.
+/// Whether a read, or a write, would find something now.
 bool is_ready_now(SOCKET socket, bool is_write) noexcept;
 
 }  // namespace leat::detail::iocp

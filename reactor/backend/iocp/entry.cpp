@@ -11,16 +11,16 @@ Accepting::~Accepting() {
 }
 
 EntryTable::~EntryTable() {
-    for (std::atomic<Entry**>& chunk : chunks_)
+    for (std::atomic<Place*>& chunk : chunks_)
         delete[] chunk.load(std::memory_order_relaxed);
 }
 
 Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
     std::lock_guard lock(mutex_);
     std::uint32_t number = SlotTable::chunk_of(slot.index);
-    Entry** chunk = chunks_[number].load(std::memory_order_relaxed);
+    Place* chunk = chunks_[number].load(std::memory_order_relaxed);
     if (chunk == nullptr) {
-        chunk = new (std::nothrow) Entry*[SlotTable::slots_of(number)]();
+        chunk = new (std::nothrow) Place[SlotTable::slots_of(number)]();
         if (chunk == nullptr) return nullptr;
         chunks_[number].store(chunk, std::memory_order_release);
     }
@@ -34,7 +34,7 @@ Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
     entry.is_polled = false;
     entry.found = 0;
     entry.is_spent = false;
-    chunk[SlotTable::offset_of(slot.index)] = &entry;
+    chunk[SlotTable::offset_of(slot.index)].store(&entry, std::memory_order_relaxed);
     return &entry;
 }
 
@@ -51,13 +51,13 @@ bool EntryTable::add_block() noexcept {
     return true;
 }
 
-Entry*& EntryTable::of(const Slot& slot) const noexcept {
-    Entry** chunk = chunks_[SlotTable::chunk_of(slot.index)].load(std::memory_order_acquire);
+EntryTable::Place& EntryTable::place_of(const Slot& slot) const noexcept {
+    Place* chunk = chunks_[SlotTable::chunk_of(slot.index)].load(std::memory_order_acquire);
     return chunk[SlotTable::offset_of(slot.index)];
 }
 
 void EntryTable::part(Entry& entry) noexcept {
-    of(*entry.slot) = nullptr;
+    place_of(*entry.slot).store(nullptr, std::memory_order_relaxed);
     entry.slot = nullptr;
 }
 

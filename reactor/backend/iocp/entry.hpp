@@ -107,7 +107,7 @@ public:
     /// A fresh one for `slot`, or null if there is no memory. Under the core's lock.
     Entry* take(Slot& slot, bool is_interest) noexcept;
     /// Null if the slot has none. Of a slot that had one once.
-    Entry*& of(const Slot& slot) const noexcept;
+    Entry* of(const Slot& slot) const noexcept { return place_of(slot).load(std::memory_order_relaxed); }
     /// The source has gone: its slot may have another one from here on.
     void part(Entry& entry) noexcept;
     void give_back(Entry& entry) noexcept;
@@ -124,13 +124,17 @@ private:
     // So that a connection costs no allocation of its own.
     static constexpr std::size_t block_size = 32;
 
+    // Atomic, since a slot that its operation has outlived may be another thread's by now.
+    using Place = std::atomic<Entry*>;
+
+    Place& place_of(const Slot& slot) const noexcept;
     bool add_block() noexcept;
 
     std::mutex mutex_;
     std::vector<std::unique_ptr<Entry[]>> blocks_;
     Entry* free_ = nullptr;
     // As the table of slots.
-    std::atomic<Entry**> chunks_[SlotTable::chunk_count]{};
+    std::atomic<Place*> chunks_[SlotTable::chunk_count]{};
 };
 
 }  // namespace leat::detail::iocp

@@ -88,18 +88,26 @@ public:
         : completions_(context.completions), afd_(port_.get()), transfer_(afd_) {}
 
     ~IocpSelector() override {
-        // What still waits hears no more of it, but the kernel must have let go of its memory.
-        entries_.for_each([this](Entry& entry) {
+        // What has come and was not looked at is not held any more.
+        for (; arrived_ != nullptr; arrived_ = arrived_->next)
+            arrived_->held = Held::nothing;
+        std::size_t held = 0;
+        entries_.for_each([&](Entry& entry) {
             for (Request* request : {&entry.read, &entry.write}) {
-                request->operation = nullptr;
-                if (request->is_held()) transfer_.cancel(*request);
+                // What waits hears no more of it; but of one whose source has gone nobody else knows.
+                OperationRecord* operation = std::exchange(request->operation, nullptr);
+                if (operation != nullptr && entry.slot == nullptr)
+                    OperationAccess::end(*operation, errc::closed);
+                if (!request->is_held()) continue;
+                ++held;
+                transfer_.cancel(*request);
             }
         });
-        while (is_anything_held()) {
+        // The kernel must have let go of its memory.
+        while (held != 0) {
             ULONG count = dequeue(INFINITE);
             for (ULONG i = 0; i < count; ++i)
-                if (packets_[i].lpOverlapped != nullptr)
-                    Request::of(packets_[i].lpOverlapped).held = Held::nothing;
+                if (packets_[i].lpOverlapped != nullptr) --held;
         }
     }
 
@@ -150,15 +158,24 @@ public:
     std::error_code bind(Slot& slot) noexcept override {
         HANDLE handle = reinterpret_cast<HANDLE>(slot.handle);
         const bool is_socket = !demand_socket(slot.handle);
-        const bool is_ours = ::CreateIoCompletionPort(handle, port_.get(), 0, 0) != nullptr;
-        if (!is_ours) {
-            if (::GetLastError() != ERROR_INVALID_PARAMETER) return last_error();
-            // A handle belongs to its first port for good, also when it is released and bound once more. A socket is polled
-            // then, which asks nothing of that port.
-            if (!is_socket) return make_error_code(errc::already_registered);
-        }
+        // Each of its calls would want to know where in the file.
+        if (!is_socket && ::GetFileType(handle) == FILE_TYPE_DISK)
+            return make_error_code(std::errc::operation_not_permitted);
         Entry* entry = entries_.take(slot, false);
         if (entry == nullptr) return make_error_code(std::errc::not_enough_memory);
+        const bool is_ours = ::CreateIoCompletionPort(handle, port_.get(), 0, 0) != nullptr;
+        if (!is_ours) {
+            // A handle belongs to its first port for good, also when it is released and bound once more. A socket is polled
+            // then, which asks nothing of that port.
+            const bool may_be_polled = ::GetLastError() == ERROR_INVALID_PARAMETER && is_socket;
+            if (!may_be_polled) {
+                std::error_code error = last_error();
+                if (error == std::errc::invalid_argument) error = make_error_code(errc::already_registered);
+                entries_.part(*entry);
+                entries_.give_back(*entry);
+                return error;
+            }
+        }
         entry->is_socket = is_socket;
         entry->is_polled = !is_ours;
         entry->skips_packet =
@@ -259,12 +276,6 @@ private:
         return static_cast<DWORD>(std::min<std::chrono::milliseconds::rep>(rounded_up, INFINITE - 1));
     }
 
-    bool is_anything_held() noexcept {
-        bool found = false;
-        entries_.for_each([&](Entry& entry) { found = found || entry.is_held(); });
-        return found;
-    }
-
     // ---- Interest: under the core's lock ----
 
     /// Asks for what the slot wants in both directions.
@@ -351,7 +362,8 @@ private:
             give_back_if_done(entry);
             return;
         }
-        if (events == 0) return;
+        // Somebody else has closed the socket: nothing to tell.
+        if (readiness_of(events) == 0) return;
         Slot& slot = *entry.slot;
         if (slot.is_oneshot) {
             entry.is_spent = true;
@@ -380,9 +392,10 @@ private:
             }
             Request& request = Request::of(overlapped);
             if (request.entry.is_interest) {
+                // Whoever asked may not have come to note it yet: what it is, is seen under the lock.
                 request.next = arrived_;
                 arrived_ = &request;
-            } else {
+            } else if (request.is_held()) {
                 advance(request);
             }
         }
@@ -413,7 +426,8 @@ private:
     Entry* first_found_ = nullptr;
     Entry** found_tail_ = &first_found_;
     std::atomic<bool> has_found_{false};
-    // The owner's: packets of polls that nobody has looked at, and whether the batch was too small for all there was.
+    // The owner's: packets of polls that nobody has looked at (their requests are held until then), and whether the last batch was
+    // too small for all there was.
     Request* arrived_ = nullptr;
     bool has_more_to_report_ = false;
     // A wake came where nobody waited for one.

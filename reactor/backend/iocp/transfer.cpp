@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include <winternl.h>
 #include <ws2tcpip.h>
@@ -124,7 +125,8 @@ Begun note_begun(Request& request, bool succeeded, DWORD error) noexcept {
         request.held = Held::nothing;
         return Begun::done;
     }
-    if (succeeded || error == ERROR_IO_PENDING) {
+    // A message that is longer than the buffer counts as pending: a packet comes.
+    if (succeeded || error == ERROR_IO_PENDING || error == ERROR_MORE_DATA) {
         request.held = Held::transfer;
         return Begun::held;
     }
@@ -381,6 +383,11 @@ void inherit_options(SOCKET accepted, SOCKET listener) noexcept {
 /// AcceptEx is done. False: the connection is of no use.
 bool finish_accept(Request& request) noexcept {
     Accepting& accepting = *request.entry.accepting;
+    // The listener was closed, and its handle may be somebody else's.
+    if (request.entry.slot == nullptr) {
+        close_socket(accepting);
+        return false;
+    }
     SOCKET listener = socket_of(request.entry);
     if (::setsockopt(accepting.socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                      reinterpret_cast<const char*>(&listener), sizeof listener) != 0) {
@@ -482,6 +489,7 @@ Step Transfer::connect(Request& request) const noexcept {
 // ---- Readiness ----
 
 Step Transfer::wait_for(Request& request, bool is_write) const noexcept {
+    if (!request.entry.is_socket) return end_with(*request.operation, ERROR_NOT_SUPPORTED);
     if (!is_write && request.entry.slot->reads_end) return Step::ended;
     if (is_ready_now(socket_of(request.entry), is_write)) return Step::ended;
     return poll(request, is_write);
@@ -520,11 +528,14 @@ bool was_withdrawn(const Request& request) noexcept {
 }
 
 bool has_failed(const Request& request) noexcept {
-    return static_cast<NTSTATUS>(request.overlapped.Internal) < 0;
+    // A message was longer than the buffer, which is full.
+    constexpr NTSTATUS buffer_overflow = static_cast<NTSTATUS>(0x80000005);
+    auto status = static_cast<NTSTATUS>(request.overlapped.Internal);
+    return status < 0 && status != buffer_overflow;
 }
 
-DWORD failure_of(Request& request) noexcept {
-    if (request.held == Held::nothing && request.entry.is_socket && request.entry.slot != nullptr) {
+DWORD failure_of(Request& request, Held was_held) noexcept {
+    if (was_held == Held::transfer && request.entry.is_socket && request.entry.slot != nullptr) {
         // Says it in the words of sockets: a reset has several names below.
         DWORD bytes = 0;
         DWORD flags = 0;
@@ -553,12 +564,16 @@ Step end_for(Request& request, errc obstacle) noexcept {
 }  // namespace
 
 Step Transfer::take_packet(Request& request, Request::Held was_held) const noexcept {
+    // Of this packet alone.
+    const bool is_outdated = std::exchange(request.is_outdated, false);
     if (was_withdrawn(request)) {
         if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);
         // So that the reads of the source could end: what has arrived meanwhile is still to be had.
         if (request.entry.slot->reads_end && !Access::is_write(*request.operation)) return advance(request);
-        if (request.is_outdated) {
-            request.is_outdated = false;
+        if (is_outdated) {
+            // A connect is not to be begun twice.
+            if (request.operation->kind() == Kind::connect)
+                return end_with(*request.operation, ERROR_CONNECTION_ABORTED);
             return is_wait(*request.operation) ? Step::ended : advance(request);
         }
         // Somebody else's doing: whoever waits is not to take it for a cancellation.
@@ -566,7 +581,10 @@ Step Transfer::take_packet(Request& request, Request::Held was_held) const noexc
     }
     if (was_held == Held::transfer) return has_failed(request) ? take_failure(request) : take_result(request);
 
-    if (has_failed(request)) return end_with(*request.operation, failure_of(request));
+    if (has_failed(request)) {
+        if (request.entry.slot == nullptr) return end_with(*request.operation, errc::closed);
+        return end_with(*request.operation, failure_of(request, was_held));
+    }
     if (is_wait(*request.operation)) return Step::ended;
     if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);
     return advance(request);
@@ -580,6 +598,7 @@ Step Transfer::take_result(Request& request) const noexcept {
         if (finish_accept(request)) return Step::ended;
         break;
     case Kind::connect:
+        if (request.entry.slot == nullptr) return end_with(operation, errc::closed);
         finish_connect(request.entry);
         return Step::ended;
     case Kind::write:
@@ -595,7 +614,7 @@ Step Transfer::take_result(Request& request) const noexcept {
 
 Step Transfer::take_failure(Request& request) const noexcept {
     OperationRecord& operation = *request.operation;
-    const DWORD error = failure_of(request);
+    const DWORD error = failure_of(request, Held::transfer);
     if (operation.kind() == Kind::accept && is_of_peer_that_left(error)) {
         close_socket(*request.entry.accepting);
         if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);

@@ -18,7 +18,8 @@ struct ListenOptions {
 
     /// Connections that the system holds until they are accepted; it may cap this (somaxconn).
     int backlog = 4096;
-    /// Lets a restarted server bind while old connections linger (SO_REUSEADDR; on Windows exclusive use instead).
+    /// Lets a restarted server bind while old connections linger (SO_REUSEADDR). On Windows, where that would let anybody
+    /// take the port, a listener always has it for itself (SO_EXCLUSIVEADDRUSE), and waits for connections that are active.
     bool reuse_address = true;
     /// Lets several listeners share the port, the system spreading connections over them (SO_REUSEPORT).
     bool reuse_port = false;

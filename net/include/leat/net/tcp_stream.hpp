@@ -241,6 +241,7 @@ public:
     /// Errors: the socket's; with the code left clear, an empty optional means "would block".
     std::optional<std::size_t> try_read(std::span<std::byte> buffer, std::error_code& error) noexcept;
     std::optional<std::size_t> try_read(std::span<std::byte> buffer);
+    /// The same without taking it. Take what is there before you wait for more: on Windows unread bytes bring no other event.
     std::optional<std::size_t> try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept;
     /// Writes without waiting; nothing if the socket takes nothing now.
     std::optional<std::size_t> try_write(std::span<const std::byte> buffer, std::error_code& error) noexcept;

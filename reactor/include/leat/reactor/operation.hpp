@@ -306,8 +306,8 @@ private:
 /// a second one ends with `errc::busy`.
 ///
 /// Thread-safety: the Poll's owner only.
-/// Lifetime:      it and its buffers outlive its end. Destroyed in flight all the same, it withdraws itself; bytes that
-///                the kernel had given it meanwhile are lost.
+/// Lifetime:      it and its buffers outlive its end. Destroyed in flight all the same, it withdraws itself, and
+///                waits until the kernel has let go of it; bytes that it had been given meanwhile are lost.
 class Operation : public detail::OperationRecord {
 public:
     static Operation accept(Source& listener) noexcept { return {Kind::accept, listener, nullptr, 0}; }

@@ -168,7 +168,7 @@ public:
     std::error_code bind(Source& source) noexcept;
 
     /// Withdraws an operation. True: it has ended with `std::errc::operation_canceled` and gives no event.
-    /// False: its event is still to come, with the result that won.
+    /// False: its event is still to come, with the result that won, or with `operation_canceled`.
     bool cancel(detail::OperationRecord& operation) noexcept;
 
     /// Operations that were submitted and whose end nobody has been told yet.

@@ -52,11 +52,16 @@ public:
     /// certain on every system: Windows does not tell when readiness comes, only that it is there, and so each
     /// direction is reported once until this is called. Elsewhere it does nothing. The sockets of `net` do it themselves.
     ///
-    /// Complexity: on Windows a system call after each event; nothing elsewhere.
+    /// Not after the end of a stream, which would be reported for ever, nor after a look that took nothing.
+    ///
+    /// Thread-safety: as the source.
+    /// Complexity:    on Windows the queue's lock, and a system call after each event; nothing elsewhere.
     void rearm(Interest interest) noexcept;
 
     /// Says that a call on the handle has ended a direction: a shutdown. An operation that waits in it is tried again, and finds
     /// that. Elsewhere than on Windows the system wakes it, and this does nothing. The sockets of `net` do it themselves.
+    ///
+    /// Thread-safety: the Poll's owner.
     void retry(Interest interest) noexcept;
 
     /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
