@@ -38,6 +38,9 @@ struct ServerInVirtualTime : HasClock, Server {
     ServerInVirtualTime() : Server(clock) {}
 };
 
+// Windows has no limit that could be set.
+const boost::unit_test::label limited("posix");
+
 }  // namespace
 
 BOOST_FIXTURE_TEST_SUITE(serve, Server)
@@ -625,6 +628,125 @@ BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
     });
 
     BOOST_TEST(open_handles() == before);
+}
+
+// ---- Without descriptors ----
+
+BOOST_AUTO_TEST_CASE(without_descriptors_surplus_connections_are_closed_and_the_others_served, *limited) {
+    constexpr std::size_t clients = 20;
+    constexpr int spare = 10;
+    std::deque<TcpStream> streams;
+    for (std::size_t i = 0; i < clients; ++i) {
+        streams.push_back(TcpStream::start_connect(listener.local_address()));
+    }
+    HandleShortage limit(spare);
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        std::size_t served = 0;
+        std::size_t closed = 0;
+        std::deque<TcpStream> alive;
+        for (TcpStream& stream : streams) {
+            co_await stream.write_all(bytes_of("abc"));
+            std::array<std::byte, 3> buffer;
+            Result<void> answer = co_await as_result(stream.read_exactly(buffer));
+            if (answer) {
+                ++served;
+                alive.push_back(std::move(stream));
+            } else {
+                ++closed;
+            }
+        }
+        // One of the spare descriptors is the reserve.
+        BOOST_TEST(served == static_cast<std::size_t>(spare) - 1);
+        BOOST_TEST(closed == clients - served);
+        BOOST_TEST(control.report().shed == closed);
+
+        // The closed clients' own descriptors are free now, and so there is room again.
+        streams.clear();
+        co_await wait_for_connections(served);
+        TcpStream late = co_await connect();
+        std::string answer = co_await ask(late, "abc");
+        BOOST_TEST(answer == "abc");
+        for (TcpStream& stream : alive) {
+            std::string still = co_await ask(stream, "abc");
+            BOOST_TEST(still == "abc");
+        }
+    });
+
+    BOOST_TEST(report.accept_errors >= 1u);
+    BOOST_TEST(report.accept_errors <= 20u);
+    BOOST_TEST(notices.size() >= 1u);
+    BOOST_TEST(notices.size() <= 3u);
+}
+
+BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends, *limited) {
+    // So long that nothing but the end of a connection can end it.
+    options.shortest_pause = 1h;
+    options.longest_pause = 1h;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await ask(first, "abc");
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        {
+            // Not even the number of the reserve may be used.
+            HandleShortage none(HandleShortage::nothing);
+            while (control.report().accept_errors < 2)
+                co_await yield();
+        }
+        first.close();
+        std::string answer = co_await ask(second, "abc");
+        BOOST_TEST(answer == "abc");
+    });
+
+    BOOST_TEST(report.accepted == 2u);
+    BOOST_TEST(report.accept_errors == 2u);
+    BOOST_TEST(report.shed == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails, *limited) {
+    options.shortest_pause = 1ms;
+    options.longest_pause = 1h;
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await ask(first, "abc");
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        TimePoint start = executor.now();
+        {
+            HandleShortage none(HandleShortage::nothing);
+            while (control.report().accept_errors < 5)
+                co_await yield();
+        }
+        // Two at once, and then after 1, 2 and 4 ms.
+        BOOST_TEST((executor.now() - start >= 7ms));
+        std::string answer = co_await ask(second, "abc");
+        BOOST_TEST(answer == "abc");
+    });
+
+    BOOST_TEST(report.accept_errors <= 6u);
+    BOOST_TEST(notices.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back, *limited) {
+    options.on_failure = [](std::exception_ptr) { throw std::runtime_error("not even this works"); };
+    auto fail = [](TcpStream) -> Task<> {
+        co_await yield();
+        throw std::runtime_error("as it may");
+    };
+
+    serve_during(fail, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        co_await wait_for_failures(1);
+        TcpStream second = TcpStream::start_connect(listener.local_address());
+        HandleShortage none(HandleShortage::nothing);
+        while (control.report().accept_errors < 2)
+            co_await yield();
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 2u);
+    BOOST_TEST(notices[0].find("on_failure") != std::string::npos, notices[0]);
+    BOOST_TEST(notices[1].find("accept") != std::string::npos, notices[1]);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -229,6 +229,28 @@ BOOST_AUTO_TEST_CASE(descriptors_close_on_exec) {
         if (!before.contains(handle)) BOOST_TEST(!is_inherited(handle));
 }
 
+// Windows has no limit that could be set.
+BOOST_AUTO_TEST_CASE(construction_fails_when_descriptors_run_out_and_leaves_none_behind,
+                     *boost::unit_test::label("posix")) {
+    const std::set<NativeHandle> before = open_handles();
+    std::vector<std::error_code> failures;
+
+    for (int spare = 0; spare < 4; ++spare) {
+        const HandleShortage scarce(spare);
+        try {
+            const Poll poll;
+            break;
+        } catch (const std::system_error& error) {
+            failures.push_back(error.code());
+        }
+    }
+
+    BOOST_TEST(!failures.empty());
+    for (const std::error_code& failure : failures)
+        BOOST_TEST((failure == std::errc::too_many_files_open));
+    BOOST_TEST((open_handles() == before));
+}
+
 BOOST_AUTO_TEST_CASE(construction_for_which_there_is_no_memory_leaves_nothing_behind) {
     const std::set<NativeHandle> before = open_handles();
     const std::size_t blocks = outstanding_allocations();

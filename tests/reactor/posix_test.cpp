@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What only POSIX systems have: signals, numbers of descriptors and their limit, duplicates, a handle of the queue itself.
+// What only POSIX systems have: signals, numbers of descriptors, duplicates.
 #include "harvest.hpp"
 #include "support/posix.hpp"
 #include "support/skip.hpp"
@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -57,27 +56,6 @@ private:
     struct sigaction before_{};
 };
 
-// Leaves room for `spare` further descriptors only.
-class DescriptorsRunOut {
-public:
-    explicit DescriptorsRunOut(int spare) {
-        ::getrlimit(RLIMIT_NOFILE, &before_);
-        const std::set<NativeHandle> taken = open_handles();
-        int limit = 0;
-        for (int left = spare; left > 0 || taken.contains(limit); ++limit)
-            if (!taken.contains(limit)) --left;
-        rlimit scarce = before_;
-        scarce.rlim_cur = static_cast<rlim_t>(limit);
-        ::setrlimit(RLIMIT_NOFILE, &scarce);
-    }
-    DescriptorsRunOut(const DescriptorsRunOut&) = delete;
-    DescriptorsRunOut& operator=(const DescriptorsRunOut&) = delete;
-    ~DescriptorsRunOut() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-    rlimit before_{};
-};
-
 struct Fixture {
     Poll poll;
     Registrator registrator = poll.registrator();
@@ -115,26 +93,6 @@ BOOST_AUTO_TEST_CASE(signals_do_not_end_a_poll_without_a_timeout) {
     });
 
     BOOST_TEST(poll.poll(events) == PollStatus::woken);
-}
-
-BOOST_AUTO_TEST_CASE(construction_fails_when_descriptors_run_out_and_leaves_none_behind) {
-    const std::set<NativeHandle> before = open_handles();
-    std::vector<std::error_code> failures;
-
-    for (int spare = 0; spare < 4; ++spare) {
-        const DescriptorsRunOut scarce(spare);
-        try {
-            const Poll one_more;
-            break;
-        } catch (const std::system_error& error) {
-            failures.push_back(error.code());
-        }
-    }
-
-    BOOST_TEST(!failures.empty());
-    for (const std::error_code& failure : failures)
-        BOOST_TEST((failure == std::errc::too_many_files_open));
-    BOOST_TEST((open_handles() == before));
 }
 
 BOOST_AUTO_TEST_CASE(saturated_wake_counter_still_wakes) {

@@ -159,6 +159,21 @@ std::set<NativeHandle> open_handles();
 /// Lets this process have `wanted` handles, if the system allows; how many it may have then.
 std::size_t raise_handle_limit(std::size_t wanted);
 
+/// Lets this process have no more handles than those that are open and `spare` others, where the system has such a limit.
+class HandleShortage {
+public:
+    // No handle at all: also those that are open count as too many.
+    static constexpr int nothing = -1;
+
+    explicit HandleShortage(int spare);
+    HandleShortage(const HandleShortage&) = delete;
+    HandleShortage& operator=(const HandleShortage&) = delete;
+    ~HandleShortage();
+
+private:
+    std::size_t before_;
+};
+
 /// Spins until the thread `id` of this process sleeps in the kernel, or has had the time to, if the system does not tell.
 void await_sleeping(int id);
 int thread_id();

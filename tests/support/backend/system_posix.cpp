@@ -287,6 +287,32 @@ std::string kind_of(int fd) {
     return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string();
 }
 
+namespace {
+
+/// Gives the former limit.
+std::size_t set_soft_limit(std::size_t wanted) {
+    rlimit limit{};
+    checked(::getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+    const std::size_t before = limit.rlim_cur;
+    limit.rlim_cur = static_cast<rlim_t>(wanted);
+    checked(::setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+    return before;
+}
+
+/// The limit is one of numbers, and some of the lower ones may be free.
+std::size_t limit_for(int spare) {
+    int numbers = 0;
+    for (int free = 0; spare != HandleShortage::nothing; ++numbers)
+        if (::fcntl(numbers, F_GETFD) < 0 && ++free > spare) break;
+    return static_cast<std::size_t>(numbers);
+}
+
+}  // namespace
+
+HandleShortage::HandleShortage(int spare) : before_(set_soft_limit(limit_for(spare))) {}
+
+HandleShortage::~HandleShortage() { set_soft_limit(before_); }
+
 std::size_t raise_handle_limit(std::size_t wanted) {
     rlimit limit{};
     checked(::getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");

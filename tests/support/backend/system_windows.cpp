@@ -392,6 +392,10 @@ std::set<NativeHandle> open_handles() {
 // No limit but memory, on Windows; the emulator has its host's.
 std::size_t raise_handle_limit(std::size_t wanted) { return std::min<std::size_t>(wanted, 2000); }
 
+HandleShortage::HandleShortage(int) : before_(0) {}
+
+HandleShortage::~HandleShortage() = default;
+
 // What a thread does cannot be asked; it has had the time to fall asleep.
 void await_sleeping(int) { ::Sleep(30); }
 
