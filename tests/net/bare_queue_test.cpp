@@ -386,6 +386,18 @@ BOOST_AUTO_TEST_CASE(stream_registered_by_another_thread_ends_the_poll) {
     other.join();
 }
 
+BOOST_AUTO_TEST_CASE(end_that_was_read_is_not_reported_again) {
+    registrator.add(client().source(), client_token, Interest::readable);
+    server().shutdown(Half::write);
+    expect(client_token, &Event::is_readable);
+    std::array<std::byte, 16> buffer;
+
+    BOOST_TEST(client().try_read(buffer).value() == 0u);
+
+    BOOST_TEST(is_silent());
+    BOOST_TEST(is_silent());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace leat::test::net

@@ -9,6 +9,8 @@
 
 #include <winsock2.h>
 
+#include <windows.h>
+
 #include <array>
 #include <chrono>
 #include <optional>
@@ -170,6 +172,58 @@ BOOST_AUTO_TEST_CASE(source_of_interest_may_go_to_another_queue) {
 
     BOOST_TEST(harvest(other).of(Token(2)) != nullptr);
     BOOST_TEST(glance(poll).status == PollStatus::timed_out);
+}
+
+BOOST_AUTO_TEST_CASE(operation_of_a_closed_source_ends_with_the_queue) {
+    std::optional<Poll> short_lived(std::in_place);
+    Operation receiving = Operation::receive(link.source, buffer);
+    BOOST_TEST(!short_lived->submit(receiving));
+    link.source.close();
+    BOOST_TEST(!receiving.is_ended());
+
+    short_lived.reset();
+
+    BOOST_TEST((receiving.error() == errc::closed));
+}
+
+BOOST_AUTO_TEST_CASE(queue_ends_with_packets_that_nobody_has_looked_at) {
+    std::optional<Poll> short_lived(std::in_place);
+    Link watched = stream_link();
+    short_lived->registrator().add(watched.source, Token(1), Interest::readable);
+    write_text(watched.peer.get(), "x");
+    await_readable(watched.source.native_handle());
+    {
+        // What waits for its end takes the other packet too.
+        Operation destroyed = Operation::receive(link.source, buffer);
+        BOOST_TEST(!short_lived->submit(destroyed));
+    }
+
+    short_lived.reset();
+
+    BOOST_TEST(watched.source.is_open());
+}
+
+BOOST_AUTO_TEST_CASE(disk_file_is_refused) {
+    std::array<char, MAX_PATH> name{};
+    BOOST_TEST_REQUIRE(::GetModuleFileNameA(nullptr, name.data(), MAX_PATH) != 0u);
+    HANDLE file = ::CreateFileA(name.data(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING,
+                                FILE_FLAG_OVERLAPPED, nullptr);
+    BOOST_TEST_REQUIRE(file != INVALID_HANDLE_VALUE);
+    Source source(reinterpret_cast<NativeHandle>(file));
+
+    BOOST_TEST((poll.bind(source) == std::errc::operation_not_permitted));
+}
+
+BOOST_AUTO_TEST_CASE(socket_with_a_linger_time_is_closed_all_the_same) {
+    const linger patient{1, 5};
+    const NativeHandle handle = link.source.native_handle();
+    BOOST_TEST_REQUIRE(::setsockopt(handle, SOL_SOCKET, SO_LINGER, reinterpret_cast<const char*>(&patient),
+                                    sizeof patient) == 0);
+    fill(handle);
+
+    link.source.close();
+
+    BOOST_TEST(!open_handles().contains(handle));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
