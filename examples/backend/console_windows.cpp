@@ -6,8 +6,8 @@
 namespace console {
 namespace {
 
-// A reader of a pipe that has stopped reading would stop us. Windows has no documented question for that, so the line is
-// written by whoever cares least: as long as one is being written, the next ones are dropped.
+// Here a reader of a pipe who has stopped reading does stop us: Windows has no documented question for that. A server that cannot
+// have it writes from a thread of its own.
 void write_line(DWORD which, const std::string& line) {
     HANDLE output = ::GetStdHandle(which);
     if (output == nullptr || output == INVALID_HANDLE_VALUE) return;
