@@ -165,6 +165,7 @@ private:
             if (source->registered) alive[source->token] = source.get();
 
         check(alive, glance(poll_));
+        BOOST_TEST_REQUIRE((!tells_more_ || !owes_anything(alive)));
         // A connection over loopback may bring it a little later.
         while (owes_anything(alive)) {
             const Harvest late = harvest(poll_);
@@ -345,7 +346,8 @@ BOOST_AUTO_TEST_CASE(table_does_not_grow_with_the_sources_that_came_and_went) {
         come_and_go(i);
     const std::size_t before = outstanding_allocations();
 
-    for (std::uint64_t i = 129; i <= 5056; ++i)
+    const std::uint64_t last = calls_are_slow() ? 5056 : 20'032;
+    for (std::uint64_t i = 129; i <= last; ++i)
         come_and_go(i);
 
     BOOST_TEST(outstanding_allocations() == before);

@@ -3,6 +3,7 @@
 
 #include "support/allocations.hpp"
 #include "support/counted.hpp"
+#include "support/system.hpp"
 
 #include <leat/reactor/clock.hpp>
 #include <leat/runtime/cancel_scope.hpp>
@@ -148,12 +149,19 @@ private:
     bool wait_for_work() {
         std::optional<Duration> timeout = executor_->next_timeout();
         if (timeout && *timeout <= Duration::zero()) return true;
-        if (gather()) return true;
+        if (finds_work(std::chrono::milliseconds::zero())) return true;
         if (timeout) {
             clock_.advance(*timeout);
             return true;
         }
-        const auto end = std::chrono::steady_clock::now() + patience;
+        return finds_work(patience);
+    }
+
+    // By the queue's handle, as another loop would learn of it; where there is none, by looking again and again.
+    bool finds_work(std::chrono::milliseconds limit) {
+        if (NativeHandle handle = handle_of_queue(); handle != invalid_handle)
+            return becomes_readable(handle, static_cast<int>(limit.count()));
+        const auto end = std::chrono::steady_clock::now() + limit;
         while (!gather()) {
             if (std::chrono::steady_clock::now() >= end) return false;
             std::this_thread::yield();
@@ -161,8 +169,16 @@ private:
         return true;
     }
 
-    // Events and posts are taken, and nothing is resumed. Whether there is work now: not every system has a handle that
-    // tells it.
+    NativeHandle handle_of_queue() const {
+        try {
+            return executor_->poll_handle();
+        } catch (const std::system_error& error) {
+            if (error.code() != std::errc::operation_not_supported) throw;
+            return invalid_handle;
+        }
+    }
+
+    // Events and posts are taken, and nothing is resumed.
     bool gather() { return executor_->turn(0) || executor_->next_timeout() == Duration::zero(); }
 
     void complain(const std::string& what) {

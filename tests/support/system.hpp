@@ -135,6 +135,8 @@ bool is_readable(NativeHandle handle);
 bool is_writable(NativeHandle handle);
 /// Wait for it. Loopback delivers soon, but not always within the sender's call.
 void await_readable(NativeHandle handle);
+/// The same for at most so long; whether it is then.
+bool becomes_readable(NativeHandle handle, int milliseconds);
 void await_writable(NativeHandle handle);
 /// The same, also where the system hands over at once to a read that waits: there it gives that some time.
 void await_arrival(NativeHandle socket);
@@ -155,6 +157,9 @@ void set_environment(const char* name, const char* value);
 
 /// All handles of this process.
 std::set<NativeHandle> open_handles();
+
+/// Whether a system call is one to another process, as in an emulator: what is done in great numbers then takes a tenth.
+bool calls_are_slow();
 
 /// Lets this process have `wanted` handles, if the system allows; how many it may have then.
 std::size_t raise_handle_limit(std::size_t wanted);

@@ -264,6 +264,9 @@ void await_ready(int fd, short events) {
 bool is_readable(NativeHandle handle) { return is_ready(handle, POLLIN, 0); }
 bool is_writable(NativeHandle handle) { return is_ready(handle, POLLOUT, 0); }
 void await_readable(NativeHandle handle) { await_ready(handle, POLLIN); }
+bool becomes_readable(NativeHandle handle, int milliseconds) {
+    return is_ready(handle, POLLIN, milliseconds);
+}
 void await_writable(NativeHandle handle) { await_ready(handle, POLLOUT); }
 void await_arrival(NativeHandle socket) { await_readable(socket); }
 void await_urgent(NativeHandle socket) { await_ready(socket, POLLPRI); }
@@ -312,6 +315,8 @@ std::size_t limit_for(int spare) {
 HandleShortage::HandleShortage(int spare) : before_(set_soft_limit(limit_for(spare))) {}
 
 HandleShortage::~HandleShortage() { set_soft_limit(before_); }
+
+bool calls_are_slow() { return false; }
 
 std::size_t raise_handle_limit(std::size_t wanted) {
     rlimit limit{};

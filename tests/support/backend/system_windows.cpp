@@ -340,6 +340,11 @@ std::size_t fill(NativeHandle handle) {
 bool is_readable(NativeHandle handle) { return is_ready(handle, false, false); }
 bool is_writable(NativeHandle handle) { return is_ready(handle, true, false); }
 void await_readable(NativeHandle handle) { is_ready(handle, false, true); }
+bool becomes_readable(NativeHandle handle, int milliseconds) {
+    for (; !is_readable(handle) && milliseconds > 0; --milliseconds)
+        ::Sleep(1);
+    return is_readable(handle);
+}
 void await_writable(NativeHandle handle) { is_ready(handle, true, true); }
 
 void await_arrival(NativeHandle socket) {
@@ -388,6 +393,9 @@ std::set<NativeHandle> open_handles() {
     }
     return found;
 }
+
+// Under Wine at least, which asks its server.
+bool calls_are_slow() { return true; }
 
 // No limit but memory, on Windows; the emulator has its host's.
 std::size_t raise_handle_limit(std::size_t wanted) { return std::min<std::size_t>(wanted, 2000); }
