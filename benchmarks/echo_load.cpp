@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The client of the benchmarks: connections that send a message, wait until it has come back, compare it, and send
-// the next. It counts exactly, so that two runs of different length give a slope, and it can keep its connections
+// the next, if asked on a connection of its own, or some ahead of the echo. It counts exactly, so that two runs of different length give a slope, and it can keep its connections
 // open and be told on standard input how many messages to make next, so that the server's cost is read in between.
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -67,12 +67,21 @@ private:
     std::vector<std::byte> bytes_;
 };
 
+/// Messages of one size follow each other without a gap, so that bytes are all that is counted in both directions.
 struct Connection {
     int fd;
-    std::size_t number;  // of the message under way, or next
-    bool is_under_way = false;
-    std::size_t sent = 0;
-    std::size_t received = 0;
+    std::size_t first;          // the number of the message that stands at the stream's begin
+    std::uint64_t started = 0;  // messages
+    std::uint64_t sent = 0;     // bytes
+    std::uint64_t received = 0;
+};
+
+/// How the connections talk.
+struct Manner {
+    std::size_t connections = 64;
+    std::size_t size = 64;     // bytes of a message
+    std::size_t pipeline = 1;  // messages under way on one connection
+    bool churn = false;        // each message on a connection of its own
 };
 
 /// What a run has to do: so many messages, or until then.
@@ -83,14 +92,17 @@ struct Goal {
 
 class Load {
 public:
-    Load(const std::string& target, std::size_t connections, std::size_t size)
-        : pattern_(size), size_(size), scratch_(std::max<std::size_t>(size, 65536)) {
+    Load(const std::string& target, const Manner& manner)
+        : target_(parse_address(target)),
+          manner_(manner),
+          pattern_(manner.size),
+          scratch_(std::max<std::size_t>(manner.size, 65536)) {
         epoll_ = epoll_create1(EPOLL_CLOEXEC);
         if (epoll_ < 0) fail("epoll_create1");
-        sockaddr_in address = parse_address(target);
-        connections_.reserve(connections);
-        for (std::size_t i = 0; i < connections; ++i) {
-            open(address, i);
+        connections_.reserve(manner.connections);
+        for (std::size_t i = 0; i < manner.connections; ++i) {
+            connections_.push_back(Connection{.fd = -1, .first = i});
+            if (!manner.churn) open_and_echo(connections_.back());
         }
     }
 
@@ -99,7 +111,7 @@ public:
 
     ~Load() {
         for (const Connection& connection : connections_) {
-            close(connection.fd);
+            if (connection.fd >= 0) close(connection.fd);
         }
         close(epoll_);
     }
@@ -108,51 +120,67 @@ public:
     void run(const Goal& goal);
 
 private:
-    void open(const sockaddr_in& target, std::size_t index);
+    void open(Connection& connection, int flags);
+    void watch(const Connection& connection);
+    void open_and_echo(Connection& connection);
     void echo_once(Connection& connection);
     void go_on(Connection& connection);
-    bool receive(Connection& connection);
+    std::size_t receive(Connection& connection);
+    void check(const Connection& connection, std::size_t count) const;
     void send_rest(Connection& connection);
-    void start_message(Connection& connection);
+    void start_messages(Connection& connection);
+    std::uint64_t done(const Connection& connection) const { return connection.received / manner_.size; }
 
+    sockaddr_in target_;
+    Manner manner_;
     Pattern pattern_;
-    std::size_t size_;
     std::vector<std::byte> scratch_;
     int epoll_ = -1;
     std::vector<Connection> connections_;
+    std::uint64_t opened_ = 0;
     std::uint64_t to_start_ = 0;
     std::uint64_t under_way_ = 0;
     std::uint64_t done_ = 0;
 };
 
-/// Connects and makes one message, so that the server has accepted it when the next one is opened: no backlog is
-/// ever full, and no connection attempt is repeated after a second.
-void Load::open(const sockaddr_in& target, std::size_t index) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+void Load::open(Connection& connection, int flags) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0) fail("socket");
-    connections_.push_back(Connection{.fd = fd, .number = index});
+    connection.fd = fd;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if ((ntohl(target.sin_addr.s_addr) >> 24) == 127) {
+    if ((ntohl(target_.sin_addr.s_addr) >> 24) == 127) {
         // One source address has some 28 000 ports, and those of closed connections rest for a minute.
         sockaddr_in source{};
         source.sin_family = AF_INET;
-        source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + static_cast<std::uint32_t>(index / 2000));
+        source.sin_addr.s_addr =
+            htonl(INADDR_LOOPBACK + 1 + static_cast<std::uint32_t>(opened_ / 2000 % 1000));
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         if (bind(fd, reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) fail("bind");
     }
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) fail("connect");
-    echo_once(connections_.back());
+    ++opened_;
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&target_), sizeof target_) != 0 && errno != EINPROGRESS)
+        fail("connect");
+}
 
-    if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) fail("fcntl");
+void Load::watch(const Connection& connection) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLET;
-    event.data.u64 = index;
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) fail("epoll_ctl");
+    event.data.u64 = static_cast<std::uint64_t>(&connection - connections_.data());
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.fd, &event) != 0) fail("epoll_ctl");
+}
+
+/// Connects and makes one message, so that the server has accepted it when the next one is opened: no backlog is
+/// ever full, and no connection attempt is repeated after a second.
+void Load::open_and_echo(Connection& connection) {
+    open(connection, 0);
+    echo_once(connection);
+    if (fcntl(connection.fd, F_SETFL, O_NONBLOCK) != 0) fail("fcntl");
+    watch(connection);
 }
 
 void Load::echo_once(Connection& connection) {
-    std::span<const std::byte> message = pattern_.message(connection.number++);
+    std::span<const std::byte> message = pattern_.message(connection.first++);
     message =
         message.first(std::min<std::size_t>(message.size(), 4096));  // what a blocking socket surely takes
     if (send(connection.fd, message.data(), message.size(), MSG_NOSIGNAL) != std::ssize(message))
@@ -170,7 +198,7 @@ void Load::run(const Goal& goal) {
     done_ = 0;
     for (Connection& connection : connections_) {
         if (to_start_ == 0) break;
-        start_message(connection);
+        start_messages(connection);
     }
     std::array<epoll_event, 512> events;
     while (under_way_ != 0) {
@@ -182,68 +210,99 @@ void Load::run(const Goal& goal) {
         }
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    fmt::print("echo_load: {} messages, {} bytes, {:.3f} s, {:.0f} messages/s\n", done_, done_ * size_,
+    fmt::print("echo_load: {} messages, {} bytes, {:.3f} s, {:.0f} messages/s\n", done_, done_ * manner_.size,
                seconds, seconds > 0 ? static_cast<double>(done_) / seconds : 0.0);
     std::fflush(stdout);
 }
 
-void Load::start_message(Connection& connection) {
-    --to_start_;
-    ++under_way_;
-    connection.is_under_way = true;
-    connection.sent = 0;
-    connection.received = 0;
+/// Starts as many as may be under way.
+void Load::start_messages(Connection& connection) {
+    if (connection.fd < 0) {
+        open(connection, SOCK_NONBLOCK);
+        watch(connection);
+    }
+    while (to_start_ != 0 && connection.started - done(connection) < manner_.pipeline) {
+        --to_start_;
+        ++under_way_;
+        ++connection.started;
+    }
     send_rest(connection);
 }
 
+/// Sends what was started, all of it in one call if it fits.
 void Load::send_rest(Connection& connection) {
-    std::span<const std::byte> message = pattern_.message(connection.number);
-    while (connection.sent < size_) {
-        ssize_t sent =
-            send(connection.fd, message.data() + connection.sent, size_ - connection.sent, MSG_NOSIGNAL);
+    while (connection.sent < connection.started * manner_.size) {
+        std::size_t gathered = 0;
+        for (std::uint64_t at = connection.sent;
+             at < connection.started * manner_.size && gathered < scratch_.size();) {
+            std::span<const std::byte> piece =
+                pattern_.message(connection.first + at / manner_.size).subspan(at % manner_.size);
+            piece = piece.first(std::min(piece.size(), scratch_.size() - gathered));
+            std::memcpy(scratch_.data() + gathered, piece.data(), piece.size());
+            gathered += piece.size();
+            at += piece.size();
+        }
+        ssize_t sent = send(connection.fd, scratch_.data(), gathered, MSG_NOSIGNAL);
         if (sent < 0) {
             if (errno == EAGAIN) return;
             if (errno == EINTR) continue;
             fail("send");
         }
-        connection.sent += static_cast<std::size_t>(sent);
+        connection.sent += static_cast<std::uint64_t>(sent);
     }
 }
 
 void Load::go_on(Connection& connection) {
-    if (connection.is_under_way) send_rest(connection);
-    while (receive(connection)) {
-        --under_way_;
-        ++done_;
-        ++connection.number;
-        connection.is_under_way = false;
-        if (to_start_ == 0) return;
-        start_message(connection);
-        if (connection.sent == size_) return;  // its echo is an edge of its own
+    send_rest(connection);
+    while (connection.received < connection.started * manner_.size) {
+        const std::uint64_t done_before = done(connection);
+        if (receive(connection) == 0) return;
+        const std::uint64_t done_now = done(connection) - done_before;
+        under_way_ -= done_now;
+        done_ += done_now;
+        const bool is_all_back = connection.received == connection.started * manner_.size;
+        if (is_all_back && manner_.churn) {
+            close(connection.fd);
+            connection = Connection{.fd = -1, .first = connection.first + 1};
+        }
+        if (done_now != 0 && to_start_ != 0) start_messages(connection);
+        if (is_all_back && connection.sent == connection.started * manner_.size)
+            return;  // their echo is an edge of its own
     }
 }
 
-/// Takes what has come of the echo; true when it is whole.
-bool Load::receive(Connection& connection) {
-    std::span<const std::byte> message = pattern_.message(connection.number);
+/// Takes what has come of the echo and compares it; zero when nothing has.
+std::size_t Load::receive(Connection& connection) {
     for (;;) {
-        if (!connection.is_under_way) return false;
-        const std::size_t missing = size_ - connection.received;
-        ssize_t received = recv(connection.fd, scratch_.data(), missing, 0);
+        const std::uint64_t missing = connection.started * manner_.size - connection.received;
+        ssize_t received =
+            recv(connection.fd, scratch_.data(), std::min<std::uint64_t>(missing, scratch_.size()), 0);
         if (received < 0) {
-            if (errno == EAGAIN) return false;
+            if (errno == EAGAIN) return 0;
             if (errno == EINTR) continue;
             fail("recv");
         }
         if (received == 0) throw std::runtime_error("the server closed a connection");
         const auto count = static_cast<std::size_t>(received);
-        if (connection.received + count > connection.sent ||
-            std::memcmp(scratch_.data(), message.data() + connection.received, count) != 0) {
-            throw std::runtime_error(fmt::format("wrong echo in message {}", connection.number));
-        }
+        check(connection, count);
         connection.received += count;
-        if (connection.received == size_) return true;
+        return count;
     }
+}
+
+void Load::check(const Connection& connection, std::size_t count) const {
+    bool is_right = connection.received + count <= connection.sent;
+    for (std::size_t checked = 0; is_right && checked < count;) {
+        const std::uint64_t at = connection.received + checked;
+        std::span<const std::byte> piece =
+            pattern_.message(connection.first + at / manner_.size).subspan(at % manner_.size);
+        piece = piece.first(std::min(piece.size(), count - checked));
+        is_right = std::memcmp(scratch_.data() + checked, piece.data(), piece.size()) == 0;
+        checked += piece.size();
+    }
+    if (!is_right)
+        throw std::runtime_error(
+            fmt::format("wrong echo in message {}", connection.first + connection.received / manner_.size));
 }
 
 /// Makes so many messages for each number on standard input, until that ends.
@@ -270,16 +329,24 @@ void allow_many_descriptors() {
 int main(int argc, char** argv) {
     CLI::App app("Loads an echo server with checked ping-pong messages.");
     std::string target = "127.0.0.1:7777";
-    std::size_t connections = 64;
-    std::size_t size = 64;
+    Manner manner;
     std::uint64_t messages = 100'000;
     double seconds = 0;
     bool hold = false;
     app.add_option("--connect", target, "ADDRESS:PORT of the server")->capture_default_str();
-    app.add_option("--connections", connections, "how many at once")
+    app.add_option("--connections", manner.connections, "how many at once")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
-    app.add_option("--size", size, "bytes of a message")->capture_default_str()->check(CLI::PositiveNumber);
+    app.add_option("--size", manner.size, "bytes of a message")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    auto* pipeline = app.add_option("--pipeline", manner.pipeline,
+                                    "messages under way on a connection, sent ahead of the echo")
+                         ->capture_default_str()
+                         ->check(CLI::PositiveNumber);
+    app.add_flag("--churn", manner.churn,
+                 "each message on a connection of its own: connect, send, receive, close")
+        ->excludes(pipeline);
     auto* exactly = app.add_option("--messages", messages,
                                    "exactly so many in all, beside the one that opens "
                                    "each connection")
@@ -293,9 +360,9 @@ int main(int argc, char** argv) {
 
     try {
         allow_many_descriptors();
-        Load load(target, connections, size);
+        Load load(target, manner);
         if (hold) {
-            obey(load, connections);
+            obey(load, manner.connections);
             return 0;
         }
         Goal goal;
