@@ -12,9 +12,11 @@
 // mix their bytes where the first one is cut short. A connection that holds `most_queued` buffers is not received
 // from until they are sent; who finds the ring empty waits until a buffer is back.
 //
-// Tried and left out, since no figure became better: IOSQE_CQE_SKIP_SUCCESS on sends (only their completion tells
-// when a buffer may go back), IOSQE_IO_LINK from the send to the next receive, registered files, 128 or 1024 buffers,
-// and send(2) in place of the send operation, which saves a call at one connection and loses at a thousand.
+// Tried and left out: IOSQE_CQE_SKIP_SUCCESS on sends (no faster, and only their completion tells when a buffer may
+// go back), IOSQE_IO_LINK from the send to the next receive (no faster), registered files (a hundredth, for
+// connections that no other call can use), 128 or 1024 buffers (the same), and send(2) in place of the send operation
+// (3 % less time at one connection, 5 to 10 % more from a thousand on). Registering the ring's own descriptor saves
+// 5 % at one connection.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <liburing.h>
