@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Where a queue has the buffers that it lends. Public only so that tests and backends above and below can ask for the
+// same: a program has `LentBuffer`.
+#pragma once
+
+#include <cstddef>
+
+namespace leat::detail {
+
+/// Buffers of one size, in slabs that stay until the pool ends: a program holds as many as it once needed at the same time.
+///
+/// A buffer finds its pool by its address, so that whoever has one need not remember whose it is. The buffer that came back
+/// last goes out first, while it is still in the processor's cache. Under the address sanitizer one that nobody has may not be
+/// touched.
+///
+/// Thread-safety: one thread at a time; the queue's owner, while there is a queue.
+/// Lifetime:      ends by itself, once it has been retired and nothing is lent.
+class BufferPool {
+public:
+    static constexpr std::size_t buffer_size = 4096;
+
+    /// Null if there is no memory.
+    static BufferPool* make() noexcept;
+    /// Of one of its buffers.
+    static BufferPool& of(const std::byte* buffer) noexcept;
+
+    BufferPool(const BufferPool&) = delete;
+    BufferPool& operator=(const BufferPool&) = delete;
+
+    /// A buffer of `buffer_size` bytes at the beginning of a page, or null if there is no memory.
+    std::byte* take() noexcept;
+    void give_back(std::byte* buffer) noexcept;
+
+    /// Buffers that were taken and are not back.
+    std::size_t lent() const noexcept { return lent_; }
+
+    /// Its queue has gone: what is lent comes back and nothing more is taken.
+    void retire() noexcept;
+
+private:
+    struct Slab;
+    struct FreeBuffer;
+
+    BufferPool() noexcept = default;
+    ~BufferPool();
+
+    bool add_slab() noexcept;
+
+    Slab* slabs_ = nullptr;
+    FreeBuffer* free_ = nullptr;
+    // Of the newest slab: from here on buffers were never taken, and their pages cost no memory yet.
+    std::byte* untouched_ = nullptr;
+    std::byte* untouched_end_ = nullptr;
+    std::size_t lent_ = 0;
+    bool is_retired_ = false;
+};
+
+}  // namespace leat::detail
