@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "backend/readiness.hpp"
 
+#include <leat/reactor/buffer_pool.hpp>
 #include <leat/reactor/operation.hpp>
 
 #include <algorithm>
@@ -110,6 +111,22 @@ Attempt receive_all(OperationRecord& operation, Slot& slot) noexcept {
         note_moved(slot, bytes, size, Slot::readable, Slot::read_closed);
         if (bytes < left && !slot.has(Slot::readable)) return Attempt::partial;
     }
+}
+
+Attempt receive_lent(OperationRecord& operation, Slot& slot) noexcept {
+    std::byte* buffer = slot.queue->take_buffer();
+    if (buffer == nullptr) {
+        Access::error(operation) = ENOMEM;
+        return Attempt::ended;
+    }
+    ssize_t received =
+        without_interruption([&] { return ::recv(slot.handle, buffer, BufferPool::buffer_size, 0); });
+    Attempt outcome = finish_read(operation, slot, received, BufferPool::buffer_size);
+    if (received > 0)
+        Access::lent(operation) = buffer;
+    else
+        slot.queue->buffers->give_back(buffer);
+    return outcome;
 }
 
 Attempt peek(OperationRecord& operation, Slot& slot) noexcept {
@@ -356,6 +373,8 @@ Attempt attempt_once(OperationRecord& operation, Slot& slot) noexcept {
         return receive_all(operation, slot);
     case Kind::receive_vector:
         return receive_vector(operation, slot);
+    case Kind::receive_lent:
+        return receive_lent(operation, slot);
     case Kind::peek:
         return peek(operation, slot);
     case Kind::read:

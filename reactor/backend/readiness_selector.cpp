@@ -9,11 +9,13 @@ bool is_listener(const OperationRecord& operation) noexcept {
     return operation.kind() == OperationRecord::Kind::accept;
 }
 
-// A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once.
+// A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once, but one
+// that is yet to come is not empty.
 bool must_try(OperationRecord& operation) noexcept {
     using Kind = OperationRecord::Kind;
     switch (operation.kind()) {
     case Kind::accept:
+    case Kind::receive_lent:
         return false;
     case Kind::connect:
         return true;

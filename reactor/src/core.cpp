@@ -3,6 +3,8 @@
 
 #include "backend/close.hpp"
 
+#include <leat/reactor/buffer_pool.hpp>
+
 #include <algorithm>
 #include <limits>
 #include <system_error>
@@ -507,6 +509,7 @@ void Core::end() noexcept {
         events_ = nullptr;
     }
     completions().in_flight = 0;
+    if (buffers != nullptr) std::exchange(buffers, nullptr)->retire();
 }
 
 }  // namespace leat::detail

@@ -3,12 +3,19 @@
 
 #include "src/core.hpp"
 
+#include <leat/reactor/buffer_pool.hpp>
+
 namespace leat {
 
 std::error_code detail::OperationRecord::error() const noexcept {
     if (error_ == 0) return {};
     if (error_ < 0) return make_error_code(static_cast<errc>(-error_));
     return error_of_number(error_);
+}
+
+std::byte* detail::Completions::take_buffer() noexcept {
+    if (buffers == nullptr) buffers = BufferPool::make();
+    return buffers != nullptr ? buffers->take() : nullptr;
 }
 
 void Operation::abandon() noexcept { detail::Core::abandon(*this); }

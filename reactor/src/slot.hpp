@@ -97,6 +97,7 @@ struct OperationAccess {
     static std::size_t& size(OperationRecord& operation) noexcept { return operation.size_; }
     static std::size_t size(const OperationRecord& operation) noexcept { return operation.size_; }
     static std::size_t& value(OperationRecord& operation) noexcept { return operation.value_; }
+    static std::byte*& lent(OperationRecord& operation) noexcept { return operation.lent_; }
     static std::int32_t& error(OperationRecord& operation) noexcept { return operation.error_; }
     static State& state(OperationRecord& operation) noexcept { return operation.state_; }
     static std::uint16_t& entry(OperationRecord& operation) noexcept { return operation.entry_; }

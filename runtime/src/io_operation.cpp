@@ -13,6 +13,7 @@ const char* name_of(Operation::Kind kind) noexcept {
     case Operation::Kind::receive:
     case Operation::Kind::receive_all:
     case Operation::Kind::receive_vector:
+    case Operation::Kind::receive_lent:
     case Operation::Kind::read:
         return "read";
     case Operation::Kind::peek:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "backend/iocp/transfer.hpp"
 
+#include <leat/reactor/buffer_pool.hpp>
 #include <leat/reactor/error.hpp>
 
 #include <algorithm>
@@ -166,6 +167,8 @@ Step Transfer::advance(Request& request) const noexcept {
         return receive_all(request);
     case Kind::receive_vector:
         return receive_vector(request);
+    case Kind::receive_lent:
+        return receive_lent(request);
     case Kind::peek:
         return peek(request);
     case Kind::read:
@@ -232,6 +235,25 @@ Step Transfer::receive_into(Request& request, WSABUF* buffers, DWORD count) cons
     if (error != 0) return end_read_with(operation, error);
     note_received(request, received);
     return Step::ended;
+}
+
+// Tried, as `peek` is: a call that waits would hold a buffer meanwhile.
+Step Transfer::receive_lent(Request& request) const noexcept {
+    OperationRecord& operation = *request.operation;
+    Slot& slot = *request.entry.slot;
+    std::byte* buffer = slot.queue->take_buffer();
+    if (buffer == nullptr) return end_with(operation, ERROR_NOT_ENOUGH_MEMORY);
+    int received = ::recv(socket_of(request.entry), reinterpret_cast<char*>(buffer),
+                          static_cast<int>(BufferPool::buffer_size), 0);
+    if (received > 0) {
+        Access::lent(operation) = buffer;
+        note_received(request, static_cast<std::size_t>(received));
+        return Step::ended;
+    }
+    const DWORD error = received < 0 ? static_cast<DWORD>(::WSAGetLastError()) : 0;
+    slot.queue->buffers->give_back(buffer);
+    if (error == WSAEWOULDBLOCK) return slot.reads_end ? end_read(operation) : poll(request, false);
+    return error != 0 ? end_read_with(operation, error) : Step::ended;
 }
 
 Step Transfer::peek(Request& request) const noexcept {

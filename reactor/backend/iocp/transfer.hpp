@@ -36,6 +36,7 @@ private:
     Step receive_all(Request& request) const noexcept;
     Step receive_vector(Request& request) const noexcept;
     Step receive_into(Request& request, WSABUF* buffers, DWORD count) const noexcept;
+    Step receive_lent(Request& request) const noexcept;
     Step peek(Request& request) const noexcept;
     Step read_file(Request& request) const noexcept;
     Step write_file(Request& request) const noexcept;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <leat/reactor/error.hpp>
+#include <leat/reactor/lent_buffer.hpp>
 #include <leat/reactor/native_handle.hpp>
 #include <leat/reactor/slot.hpp>
 #include <leat/reactor/source.hpp>
@@ -15,6 +16,7 @@
 namespace leat {
 
 namespace detail {
+class BufferPool;
 class Core;
 struct OperationAccess;
 }  // namespace detail
@@ -58,6 +60,8 @@ public:
         /// Until the buffer is full.
         receive_all,
         receive_vector,
+        /// Into a buffer of the queue's, which it takes once there is something to receive.
+        receive_lent,
         peek,
         /// `read(2)` and `write(2)`, for handles that are not sockets.
         read,
@@ -80,7 +84,9 @@ public:
           data_(other.data_),
           size_(other.size_),
           kind_(other.kind_),
-          error_(other.error_) {}
+          error_(other.error_) {
+        if (kind_ == Kind::receive_lent) other.lent_ = nullptr;
+    }
     OperationRecord& operator=(OperationRecord&&) = delete;
 
     Kind kind() const noexcept { return kind_; }
@@ -98,9 +104,19 @@ public:
     /// The connection that was accepted, as a handle that the caller now owns.
     NativeHandle accepted() const noexcept { return static_cast<NativeHandle>(value_); }
 
+    /// What was received into a buffer of the queue's, once: from then on the caller has the buffer. Empty at the end of the
+    /// stream.
+    LentBuffer take_buffer() noexcept {
+        if (kind_ != Kind::receive_lent || lent_ == nullptr) return LentBuffer();
+        return LentBuffer(std::exchange(lent_, nullptr), value_);
+    }
+
 protected:
     OperationRecord(Kind kind, Source& source, void* data, std::size_t size) noexcept
         : source_(&source), value_(0), data_(data), size_(size), kind_(kind) {}
+    /// A receive into a buffer that it does not have yet.
+    explicit OperationRecord(Source& source) noexcept
+        : source_(&source), value_(0), data_(nullptr), lent_(nullptr), kind_(Kind::receive_lent) {}
     /// A receive on an idle source begins its life parked, as `submit` would do it: see `Slot::idle`.
     OperationRecord(Slot& idle, std::span<std::byte> buffer) noexcept
         : slot_(&idle),
@@ -162,7 +178,11 @@ private:
         void* data_;
         OperationRecord* next_;
     };
-    std::size_t size_;
+    // How much that is; of a `receive_lent`, the buffer, if it has ended with one that nobody has taken.
+    union {
+        std::size_t size_;
+        std::byte* lent_;
+    };
     // In this order, so that one store of a small number begins all four.
     Kind kind_;
     State state_ = State::idle;
@@ -253,6 +273,11 @@ struct Completions {
     // The backend's: sends on an idle source, with one call. Gives what that gave (or a negated error number) less `size`; if
     // that is not zero, `OperationRecord::go_on_after_send` is to hear of it.
     std::ptrdiff_t (*send)(Slot& idle, const void* data, std::size_t size) noexcept = nullptr;
+    // What the queue lends; null until the first buffer is wanted.
+    BufferPool* buffers = nullptr;
+
+    /// A buffer to lend, or null if there is no memory. `BufferPool::of` gives it back.
+    std::byte* take_buffer() noexcept;
 
 private:
     /// The first of a list of at most `limit`.
@@ -318,6 +343,9 @@ public:
     static Operation receive(Source& socket, std::span<std::byte> buffer) noexcept {
         return {Kind::receive, socket, buffer.data(), buffer.size()};
     }
+    /// At most 4096 bytes into a buffer of the queue's, which `take_buffer` gives: while it waits it has none.
+    /// Without memory for one it fails with `not_enough_memory`, and takes nothing from the socket.
+    static Operation receive_lent(Source& socket) noexcept { return Operation(socket); }
     /// Fails with `unexpected_end` if the stream ends before; `transferred` tells what came in any case.
     static Operation receive_all(Source& socket, std::span<std::byte> buffer) noexcept {
         return {Kind::receive_all, socket, buffer.data(), buffer.size()};
@@ -359,6 +387,7 @@ public:
     Operation& operator=(Operation&&) = delete;
     ~Operation() {
         if (is_out_of_hands()) abandon();
+        LentBuffer unclaimed = take_buffer();
     }
 
 protected:
