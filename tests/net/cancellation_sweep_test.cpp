@@ -121,6 +121,19 @@ BOOST_AUTO_TEST_CASE(cancelled_peek_takes_nothing) {
                [&] { BOOST_TEST(received + left == sent); });
 }
 
+BOOST_AUTO_TEST_CASE(cancelled_receive_loses_no_byte) {
+    auto receive = [&]() -> Task<> {
+        while (received.size() < all_pieces) {
+            LentBuffer chunk = co_await server().receive();
+            received += text_of(chunk.bytes());
+        }
+    };
+    auto send = [&]() -> Task<> { co_await send_in_pieces(); };
+
+    sweep_with([&]() -> Task<> { co_await together(send, receive); },
+               [&] { BOOST_TEST(received + left == sent); });
+}
+
 BOOST_AUTO_TEST_CASE(cancelled_vectored_read_loses_no_byte) {
     auto read = [&]() -> Task<> {
         std::array<std::byte, 4> bytes;

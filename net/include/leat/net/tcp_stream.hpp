@@ -2,6 +2,7 @@
 #pragma once
 
 #include <leat/net/address.hpp>
+#include <leat/reactor/lent_buffer.hpp>
 #include <leat/reactor/operation.hpp>
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/io_operation.hpp>
@@ -46,6 +47,26 @@ public:
     Result<std::size_t> result() const noexcept {
         if (has_failed()) return Unexpected<std::error_code>(error());
         return transferred();
+    }
+};
+
+/// What `receive` gives: a lent buffer, empty at the end of the stream.
+class [[nodiscard]] ReceiveOperation : public IoOperation {
+public:
+    using value_type = LentBuffer;
+
+    explicit ReceiveOperation(Operation&& operation) noexcept : IoOperation(std::move(operation)) {}
+    ReceiveOperation(ReceiveOperation&&) noexcept = default;
+    ~ReceiveOperation() { LentBuffer unclaimed = take_buffer(); }
+
+    LentBuffer await_resume() {
+        if (has_failed()) [[unlikely]]
+            throw_error("receive");
+        return take_buffer();
+    }
+    Result<LentBuffer> result() noexcept {
+        if (has_failed()) return Unexpected<std::error_code>(error());
+        return take_buffer();
     }
 };
 
@@ -178,6 +199,21 @@ public:
     ReadOperation read(std::span<const MutableBuffer> buffers) noexcept {
         return ReadOperation(Operation::receive(source_, buffers));
     }
+    /// Reads what has arrived, at most 4096 bytes, and lends it in a buffer of the executor's; empty: the peer closed.
+    ///
+    /// While it waits there is no buffer: one is taken once a byte is there, and is back when what this gives goes or is
+    /// `reset`. So idle connections hold none between them, and there are as many as there are chunks in use at a time.
+    /// Counts as a read.
+    ///
+    /// Lifetime:      the chunk may outlive the stream and the executor; its buffer is of use to others once it has gone.
+    /// Errors:        those of `read`; `not_enough_memory`, after which the bytes are still there for the next one.
+    /// Cancellation:  nothing is lost: bytes that have arrived are returned first.
+    /// Complexity:    one system call when data waits; no allocation once the pool has as many buffers as are in use.
+    ///
+    ///     leat::LentBuffer chunk = co_await stream.receive();
+    ///     if (chunk.empty()) co_return;
+    ///     co_await stream.write_all(chunk);
+    ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
     /// Reads without taking: the next read finds the same bytes.
     ReadOperation peek(std::span<std::byte> buffer) noexcept {
         return ReadOperation(Operation::peek(source_, buffer));
@@ -341,6 +377,7 @@ public:
     TrackedTransferOperation read_exactly(std::span<std::byte> buffer, Progress& progress) noexcept {
         return stream_->read_exactly(buffer, progress);
     }
+    ReceiveOperation receive() noexcept { return stream_->receive(); }
     ReadOperation peek(std::span<std::byte> buffer) noexcept { return stream_->peek(buffer); }
     ReadinessOperation readable() noexcept { return stream_->readable(); }
     TcpStream& stream() noexcept { return *stream_; }

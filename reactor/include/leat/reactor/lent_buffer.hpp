@@ -32,6 +32,8 @@ public:
     std::byte* data() const noexcept { return data_; }
     std::size_t size() const noexcept { return size_; }
     bool empty() const noexcept { return size_ == 0; }
+    std::byte* begin() const noexcept { return data_; }
+    std::byte* end() const noexcept { return data_ + size_; }
     std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
 
     /// Gives the buffer back; what remains is empty. Twice is harmless.
