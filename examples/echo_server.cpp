@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // An echo server with what a person expects of a server: arguments, statistics, and an orderly end on SIGTERM and
-// SIGINT. What it does for a connection is `echo`, the first function; examples/hello.cpp is that part alone.
+// SIGINT. What it does for a connection is `echo`, the first function; examples/hello.cpp is that part alone. With
+// --pooled-buffers it is `echo_pooled`, the second.
 #include "console.hpp"
 
 #include <leat/net/serve.hpp>
@@ -35,9 +36,19 @@ leat::Task<> echo(leat::TcpStream peer) {
     }
 }
 
+// The same with buffers that are lent: a connection that waits holds none.
+leat::Task<> echo_pooled(leat::TcpStream peer) {
+    for (;;) {
+        leat::LentBuffer chunk = co_await peer.receive();  // empty: the peer closed
+        if (chunk.empty()) co_return;
+        co_await peer.write_all(chunk);
+    }
+}
+
 struct Settings {
     leat::Address address = leat::Address::loopback(7777);
     std::optional<leat::Backend> backend;
+    bool pools_buffers = false;
     leat::ServeOptions serve;
     leat::Duration statistics_period = leat::Duration::zero();
 };
@@ -74,12 +85,13 @@ leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
     console::print("echo_server: listening on " + to_string(listener.local_address()) + " (" +
                    std::string(executor.backend().name()) + ")");
 
+    auto* handler = settings.pools_buffers ? echo_pooled : echo;
     auto body = [&](leat::TaskGroup& group) -> leat::Task<leat::ServeReport> {
         group.spawn(end_on_signals, std::ref(signals), std::ref(control), std::ref(listener));
         if (settings.statistics_period > leat::Duration::zero()) {
             group.spawn(print_statistics, std::cref(control), settings.statistics_period);
         }
-        leat::ServeReport report = co_await leat::serve(listener, echo, settings.serve, control);
+        leat::ServeReport report = co_await leat::serve(listener, handler, settings.serve, control);
         group.cancel();
         co_return report;
     };
@@ -142,6 +154,8 @@ Settings parse_arguments(CLI::App& app, int argc, char* argv[]) {
     add(
         "--stats", "SECONDS", [&](auto& text) { settings.statistics_period = parse_seconds(text); },
         "prints a line each period; 0: none (0)");
+    app.add_flag("--pooled-buffers", settings.pools_buffers,
+                 "lends each connection a buffer only while it has something to send back");
     app.parse(argc, argv);
     return settings;
 }

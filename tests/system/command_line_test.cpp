@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(help_names_every_option_and_succeeds) {
 
     BOOST_TEST(finished.status == 0);
     for (const char* option : {"--listen", "--backend", "--max-connections", "--idle-timeout",
-                               "--drain-timeout", "--stats", "--help", "--version"}) {
+                               "--drain-timeout", "--stats", "--pooled-buffers", "--help", "--version"}) {
         BOOST_TEST(finished.output.find(option) != std::string::npos, option);
     }
 }

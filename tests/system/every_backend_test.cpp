@@ -23,4 +23,16 @@ BOOST_AUTO_TEST_CASE(server_of_a_hundred_connections_starts_echoes_and_drains_tw
     }
 }
 
+BOOST_AUTO_TEST_CASE(server_that_pools_its_buffers_echoes_and_drains_as_well) {
+    constexpr std::size_t connections = 100;
+    EchoServer server({.arguments = {"--pooled-buffers"}});
+    Swarm swarm(server.endpoint(), {.connections = connections, .block = 30'000, .segment = 7000});
+
+    swarm.exchange(20);
+
+    BOOST_TEST(swarm.alive() == connections);
+    BOOST_TEST(swarm.blocks() == 20 * connections);
+    BOOST_TEST(server.stop() == 0);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
