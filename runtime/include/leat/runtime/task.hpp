@@ -207,9 +207,10 @@ public:
         return Awaited<std::remove_reference_t<A>>(awaitable);
     }
 
+    // The short way of a message: see io_request.hpp.
     template <class R>
         requires WaitRequest<std::remove_cvref_t<R>>
-    auto await_transform(R&& request) noexcept {
+    [[gnu::always_inline]] auto await_transform(R&& request) noexcept {
         return request.await_in(*this);
     }
 
