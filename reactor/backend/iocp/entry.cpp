@@ -10,20 +10,10 @@ Accepting::~Accepting() {
     if (socket != INVALID_SOCKET) ::closesocket(socket);
 }
 
-EntryTable::~EntryTable() {
-    for (std::atomic<Place*>& chunk : chunks_)
-        delete[] chunk.load(std::memory_order_relaxed);
-}
-
 Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
     std::lock_guard lock(mutex_);
-    std::uint32_t number = SlotTable::chunk_of(slot.index);
-    Place* chunk = chunks_[number].load(std::memory_order_relaxed);
-    if (chunk == nullptr) {
-        chunk = new (std::nothrow) Place[SlotTable::slots_of(number)]();
-        if (chunk == nullptr) return nullptr;
-        chunks_[number].store(chunk, std::memory_order_release);
-    }
+    Place* place = places_.demand(slot);
+    if (place == nullptr) return nullptr;
     if (free_ == nullptr && !add_block()) return nullptr;
     Entry& entry = *std::exchange(free_, free_->next);
     entry.next = nullptr;
@@ -34,7 +24,7 @@ Entry* EntryTable::take(Slot& slot, bool is_interest) noexcept {
     entry.is_polled = false;
     entry.found = 0;
     entry.is_spent = false;
-    chunk[SlotTable::offset_of(slot.index)].store(&entry, std::memory_order_relaxed);
+    place->store(&entry, std::memory_order_relaxed);
     return &entry;
 }
 
@@ -51,13 +41,8 @@ bool EntryTable::add_block() noexcept {
     return true;
 }
 
-EntryTable::Place& EntryTable::place_of(const Slot& slot) const noexcept {
-    Place* chunk = chunks_[SlotTable::chunk_of(slot.index)].load(std::memory_order_acquire);
-    return chunk[SlotTable::offset_of(slot.index)];
-}
-
 void EntryTable::part(Entry& entry) noexcept {
-    place_of(*entry.slot).store(nullptr, std::memory_order_relaxed);
+    places_.find(*entry.slot)->store(nullptr, std::memory_order_relaxed);
     entry.slot = nullptr;
 }
 

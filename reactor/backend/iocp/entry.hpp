@@ -2,7 +2,7 @@
 #pragma once
 
 #include "backend/iocp/afd.hpp"
-#include "src/slot.hpp"
+#include "src/side_table.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -102,12 +102,14 @@ public:
     EntryTable() noexcept = default;
     EntryTable(const EntryTable&) = delete;
     EntryTable& operator=(const EntryTable&) = delete;
-    ~EntryTable();
 
     /// A fresh one for `slot`, or null if there is no memory. Under the core's lock.
     Entry* take(Slot& slot, bool is_interest) noexcept;
-    /// Null if the slot has none. Of a slot that had one once.
-    Entry* of(const Slot& slot) const noexcept { return place_of(slot).load(std::memory_order_relaxed); }
+    /// Null if the slot has none.
+    Entry* of(const Slot& slot) const noexcept {
+        const Place* place = places_.find(slot);
+        return place == nullptr ? nullptr : place->load(std::memory_order_relaxed);
+    }
     /// The source has gone: its slot may have another one from here on.
     void part(Entry& entry) noexcept;
     void give_back(Entry& entry) noexcept;
@@ -127,14 +129,12 @@ private:
     // Atomic, since a slot that its operation has outlived may be another thread's by now.
     using Place = std::atomic<Entry*>;
 
-    Place& place_of(const Slot& slot) const noexcept;
     bool add_block() noexcept;
 
     std::mutex mutex_;
     std::vector<std::unique_ptr<Entry[]>> blocks_;
     Entry* free_ = nullptr;
-    // As the table of slots.
-    std::atomic<Place*> chunks_[SlotTable::chunk_count]{};
+    SideTable<Place> places_;
 };
 
 }  // namespace leat::detail::iocp

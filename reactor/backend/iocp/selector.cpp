@@ -256,7 +256,7 @@ public:
     }
 
     void wake() noexcept override { ::PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr); }
-    NativeHandle native_handle() const noexcept override { return invalid_handle; }
+    NativeHandle native_handle() noexcept override { return invalid_handle; }
     bool rearms() const noexcept override { return true; }
 
 private:
