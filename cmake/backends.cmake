@@ -28,6 +28,7 @@ leat_backend(
     SOURCES
         close_posix.cpp
         epoll.cpp
+        epoll_set.cpp
         error_posix.cpp
         fork_guard_linux.cpp
         readiness_posix.cpp

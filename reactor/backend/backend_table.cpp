@@ -8,6 +8,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
 namespace leat {
@@ -38,8 +39,18 @@ constexpr auto backends = [] {
 
 }  // namespace
 
-std::unique_ptr<Selector> make_selector(int row, const SelectorContext& context) {
-    return rows[row].make(context);
+Selection select(Backend wanted, const SelectorContext& context) {
+    // Of all kernel interfaces, the one that systems take away from programs.
+    const bool may_be_refused = wanted.is_automatic() && wanted.name() == "io_uring";
+    const auto make = [&](std::size_t row) { return rows[row].make(context); };
+    const auto row = static_cast<std::size_t>(wanted.row());
+    if (!may_be_refused || row + 1 == row_count) return {wanted, make(row), {}};
+    try {
+        return {wanted, make(row), {}};
+    } catch (const std::system_error& error) {
+        return {backends[row + 1], make(row + 1),
+                std::string(wanted.name()) + " is refused: " + error.what()};
+    }
 }
 
 }  // namespace detail
@@ -58,7 +69,7 @@ Backend Backend::by_name(std::string_view name) {
 
 Backend Backend::best() {
     const char* chosen = std::getenv("LEAT_BACKEND");
-    if (chosen == nullptr || *chosen == '\0') return all().front();
+    if (chosen == nullptr || *chosen == '\0') return Backend(all().front().name(), all().front().row(), true);
     try {
         return by_name(chosen);
     } catch (const std::invalid_argument& error) {

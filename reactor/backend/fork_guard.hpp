@@ -26,6 +26,9 @@ public:
         return become_owner();
     }
 
+    /// The same without becoming it.
+    bool is_owner() const noexcept { return word_->load(std::memory_order_relaxed) == thread_number; }
+
     bool is_forked_child() const noexcept { return word_->load(std::memory_order_relaxed) == wiped; }
 
 private:

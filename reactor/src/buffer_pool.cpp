@@ -75,20 +75,20 @@ std::byte* BufferPool::take() noexcept {
         buffer = std::exchange(untouched_, untouched_ + buffer_size);
         allow(buffer, buffer_size);
     }
-    ++lent_;
+    ++out_;
     return buffer;
 }
 
 void BufferPool::give_back(std::byte* buffer) noexcept {
     free_ = ::new (buffer) FreeBuffer{free_};
     forbid(buffer, buffer_size);
-    --lent_;
-    if (is_retired_ && lent_ == 0) delete this;
+    --out_;
+    if (is_retired_ && out_ == 0) delete this;
 }
 
 void BufferPool::retire() noexcept {
     is_retired_ = true;
-    if (lent_ == 0) delete this;
+    if (out_ == 0) delete this;
 }
 
 bool BufferPool::add_slab() noexcept {

@@ -12,11 +12,13 @@
 namespace leat::detail {
 
 Core::Core(Backend backend, const Clock& clock)
-    : backend_(backend),
-      clock_(clock),
-      clock_is_virtual_(clock.is_virtual()),
-      selector_(make_selector(backend.row(), SelectorContext{slots_, *this})),
-      rearms_(selector_->rearms()) {}
+    : clock_(clock), clock_is_virtual_(clock.is_virtual()), backend_(backend) {
+    Selection selection = select(backend, SelectorContext{slots_, *this, guard_});
+    backend_ = selection.backend;
+    passed_over_ = std::move(selection.passed_over);
+    selector_ = std::move(selection.selector);
+    rearms_ = selector_->rearms();
+}
 
 void Core::release() noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
@@ -115,6 +117,13 @@ void Core::retry(Slot& slot, Interest interest) noexcept {
     if (interest.is_writable()) core.selector_->retry(slot, true);
 }
 
+std::size_t Core::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept {
+    Core& core = of(slot);
+    const bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
+    if (slot.use != Slot::Use::operations || !has_kernel) return 0;
+    return core.selector_->take_ahead(slot, buffer, takes);
+}
+
 /// Locked. The new slot holds a reference on the core for its source.
 Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
     Slot* slot = slots_.allocate(*this);
@@ -181,6 +190,7 @@ void Core::notify(std::uint32_t bits) noexcept {
 }
 
 void Core::set_asleep() noexcept {
+    selector_->flush();
     if ((wake_state_.fetch_or(asleep) & notified) == 0) return;
     // Who woke it before this found it awake and wrote nothing; who comes after finds it woken and writes nothing.
     std::lock_guard lock(mutex_);
@@ -196,9 +206,14 @@ void Core::close() noexcept {
     notify(notified);
 }
 
-NativeHandle Core::native_handle() const noexcept {
+NativeHandle Core::native_handle() noexcept {
+    // The owner's to ask, like a poll; a backend may have to begin with that.
+    guard_.own();
     std::lock_guard lock(mutex_);
-    return selector_ != nullptr ? selector_->native_handle() : invalid_handle;
+    if (selector_ == nullptr) return invalid_handle;
+    NativeHandle handle = selector_->native_handle();
+    is_watched_ = handle != invalid_handle;
+    return handle;
 }
 
 // ---- Owner: polling ----
@@ -404,7 +419,14 @@ void Core::end_reads(Slot& slot) noexcept {
 
 bool Core::cancel(OperationRecord& operation) noexcept {
     if (!operation.is_in_flight()) return false;
-    if (!selector_->cancel(operation, OperationAccess::slot(operation))) return false;
+    Slot& slot = OperationAccess::slot(operation);
+    // A forked child's is a copy, and the kernel's queue the parent's.
+    if (guard_.is_forked_child()) {
+        slot.unpark(OperationAccess::is_write(operation));
+    } else if (!selector_->cancel(operation, slot)) {
+        flush_if_watched();
+        return false;
+    }
     --completions().in_flight;
     OperationAccess::end_with(operation, error_number(make_error_code(std::errc::operation_canceled)));
     return true;

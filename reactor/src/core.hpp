@@ -13,6 +13,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -34,6 +36,7 @@ public:
     void release() noexcept;
 
     Backend backend() const noexcept { return backend_; }
+    const std::string& passed_over() const noexcept { return passed_over_; }
     const Clock& clock() const noexcept { return clock_; }
 
     // Any thread.
@@ -46,7 +49,7 @@ public:
     void close() noexcept;
     bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
     bool is_forked() const noexcept { return guard_.is_forked_child(); }
-    NativeHandle native_handle() const noexcept;
+    NativeHandle native_handle() noexcept;
 
     // Owner.
     struct Limit {
@@ -62,6 +65,10 @@ public:
     std::error_code bind(Source& source) noexcept;
     void end_reads(Slot& slot) noexcept;
     void set_asleep() noexcept;
+    /// Where another loop waits for the native handle: what was queued for the kernel is not to wait for a poll.
+    void flush_if_watched() noexcept {
+        if (is_watched_) selector_->flush();
+    }
 
     /// The end of the Poll: closed, and the kernel's queue given back.
     void end() noexcept;
@@ -76,6 +83,7 @@ public:
     static void detach(Source& source) noexcept;
     static void rearm(Source& source, Interest interest) noexcept;
     static void retry(Slot& slot, Interest interest) noexcept;
+    static std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept;
     static void abandon(OperationRecord& operation) noexcept;
 
 private:
@@ -109,19 +117,22 @@ private:
     std::atomic<bool> is_closed_{false};
     std::atomic<bool> has_timers_{false};
     ForkGuard guard_;
-    const Backend backend_;
     const Clock& clock_;
     const bool clock_is_virtual_;
 
     // The owner's.
     Events* events_ = nullptr;
+    // Somebody has asked for the native handle.
+    bool is_watched_ = false;
     // Whose turn it is when a batch has room for one kind only.
     bool timers_come_first_ = true;
 
     mutable std::mutex mutex_;
     SlotTable slots_;
+    Backend backend_;
+    std::string passed_over_;
     std::unique_ptr<Selector> selector_;
-    const bool rearms_;
+    bool rearms_ = false;
     // By deadline, then by the order of adding.
     std::map<std::pair<TimePoint, TimerId>, Token> timers_;
     std::unordered_map<std::uint64_t, TimePoint> timer_deadlines_;

@@ -75,6 +75,8 @@ Registrator Poll::registrator() const noexcept { return Registrator(*core_); }
 
 Backend Poll::backend() const noexcept { return core_->backend(); }
 
+const std::string& Poll::passed_over() const noexcept { return core_->passed_over(); }
+
 const Clock& Poll::clock() const noexcept { return core_->clock(); }
 
 PollStatus Poll::poll(Events& events, std::optional<Duration> timeout) {
@@ -105,7 +107,9 @@ bool Poll::submit(Operation& operation) noexcept {
         detail::OperationAccess::end(operation, static_cast<errc>(refusal.value()));
         return true;
     }
-    return core_->submit(operation);
+    const bool has_ended = core_->submit(operation);
+    core_->flush_if_watched();
+    return has_ended;
 }
 
 bool Poll::submit_owned(detail::OperationRecord& operation) noexcept { return core_->submit(operation); }

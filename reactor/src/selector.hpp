@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/backend.hpp>
 #include <leat/reactor/clock.hpp>
 #include <leat/reactor/event.hpp>
 #include <leat/reactor/operation.hpp>
@@ -10,6 +11,8 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <system_error>
 
 namespace leat::detail {
@@ -84,6 +87,8 @@ public:
     /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the
     /// `Completions`, with `errc::closed` unless a result came first.
     virtual void detach(Slot& slot) noexcept = 0;
+    /// What was read ahead of a source (`Source::take_ahead`).
+    virtual std::size_t take_ahead(Slot&, std::span<std::byte>, bool /*takes*/) noexcept { return 0; }
     /// Of an operation that `cancel` could not withdraw: returns when it has been pushed to the `Completions`.
     virtual void await_end(OperationRecord&) noexcept {}
 
@@ -91,12 +96,16 @@ public:
     /// Errors: the kernel's, as `std::system_error`.
     virtual void wait(Harvest& harvest, std::optional<Duration> timeout) = 0;
 
+    /// For who sleeps in another loop: what was queued for the kernel is given to it, and `native_handle` is from here on
+    /// readable when there is something.
+    virtual void flush() noexcept {}
+
     // ---- Any thread. ----
 
     /// Ends the wait that runs, or the next one.
     virtual void wake() noexcept = 0;
     /// A handle that is readable when `wait` would report something; `invalid_handle` if there is none.
-    virtual NativeHandle native_handle() const noexcept = 0;
+    virtual NativeHandle native_handle() noexcept = 0;
     /// Whether the kernel tells levels, of which each is reported once, until `rearm`.
     virtual bool rearms() const noexcept { return false; }
 
@@ -106,10 +115,13 @@ public:
     virtual void leave_to_parent() noexcept {}
 };
 
+class ForkGuard;
+
 /// What backends may ask their queue for.
 struct SelectorContext {
     SlotTable& slots;
     Completions& completions;
+    const ForkGuard& guard;
 };
 
 // One maker a row of the generated table.
@@ -117,7 +129,17 @@ struct SelectorContext {
 #include "backend_table.inc"
 #undef LEAT_BACKEND
 
-/// Of the generated table. Errors: the kernel's, as `std::system_error`.
-std::unique_ptr<Selector> make_selector(int row, const SelectorContext& context);
+/// A selector, and what it is one of.
+struct Selection {
+    Backend backend;
+    std::unique_ptr<Selector> selector;
+    /// Why it is not the best one; empty if it is what was asked for.
+    std::string passed_over;
+};
+
+/// The selector of a row of the generated table. An automatic choice that the system refuses is passed over.
+///
+/// Errors: the kernel's, as `std::system_error`; `std::invalid_argument` of a variable that sets up a backend.
+Selection select(Backend backend, const SelectorContext& context);
 
 }  // namespace leat::detail

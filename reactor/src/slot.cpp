@@ -44,6 +44,7 @@ Slot* SlotTable::allocate(Completions& queue) noexcept {
     }
     slot->queue = &queue;
     slot->bits = 0;
+    slot->gathered = 0;
     slot->reads_end = false;
     slot->watch = nullptr;
     slot->token = 0;

@@ -46,6 +46,10 @@ void Source::retry(Interest interest) noexcept {
     if (has_slot()) detail::Core::retry(*slot_, interest);
 }
 
+std::size_t Source::take_ahead(std::span<std::byte> buffer, bool takes) noexcept {
+    return has_slot() ? detail::Core::take_ahead(*slot_, buffer, takes) : 0;
+}
+
 void Source::detach() noexcept {
     if (has_slot()) detail::Core::detach(*this);
 }

@@ -53,6 +53,8 @@ Executor::Executor(ExecutorOptions options)
       timers_(options_.clock->now()),
       inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())) {
     if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
+    if (!poll_.passed_over().empty())
+        notice_always(poll_.passed_over() + "; " + std::string(poll_.backend().name()) + " is used instead");
 }
 
 Executor::~Executor() { shut_down(); }

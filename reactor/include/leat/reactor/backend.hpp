@@ -11,7 +11,9 @@ namespace leat {
 /// Thread-safety: any thread.
 class Backend {
 public:
-    /// The one named by the environment variable LEAT_BACKEND, or else the best that this build has.
+    /// The one named by the environment variable LEAT_BACKEND, or else the best that this build has: then an automatic
+    /// choice, and where the system refuses it (io_uring in many containers, say), a Poll takes the next one
+    /// and tells why (`Poll::passed_over`).
     ///
     /// Errors: `std::invalid_argument` naming the variable's value if this build has no such backend.
     static Backend best();
@@ -23,16 +25,20 @@ public:
     static std::span<const Backend> all() noexcept;
 
     std::string_view name() const noexcept { return name_; }
+    /// Whether nobody has named it.
+    constexpr bool is_automatic() const noexcept { return is_automatic_; }
 
     friend bool operator==(Backend a, Backend b) noexcept { return a.name_ == b.name_; }
 
     /// Of the generated table; use `by_name`.
-    constexpr Backend(std::string_view name, int row) noexcept : name_(name), row_(row) {}
+    constexpr Backend(std::string_view name, int row, bool is_automatic = false) noexcept
+        : name_(name), row_(row), is_automatic_(is_automatic) {}
     constexpr int row() const noexcept { return row_; }
 
 private:
     std::string_view name_;
     int row_;
+    bool is_automatic_;
 };
 
 }  // namespace leat

@@ -32,8 +32,12 @@ public:
     std::byte* take() noexcept;
     void give_back(std::byte* buffer) noexcept;
 
-    /// Buffers that were taken and are not back.
-    std::size_t lent() const noexcept { return lent_; }
+    /// Of a buffer that was taken: the kernel has it, to put into it what comes. Nobody has been lent it until it is `handed_out`.
+    void put_aside() noexcept { ++aside_; }
+    void handed_out() noexcept { --aside_; }
+
+    /// Buffers that were taken, are not put aside, and are not back.
+    std::size_t lent() const noexcept { return out_ - aside_; }
 
     /// Its queue has gone: what is lent comes back and nothing more is taken.
     void retire() noexcept;
@@ -52,7 +56,9 @@ private:
     // Of the newest slab: from here on buffers were never taken, and their pages cost no memory yet.
     std::byte* untouched_ = nullptr;
     std::byte* untouched_end_ = nullptr;
-    std::size_t lent_ = 0;
+    // Taken and not back, and those of them that are put aside.
+    std::size_t out_ = 0;
+    std::size_t aside_ = 0;
     bool is_retired_ = false;
 };
 

@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <system_error>
 
 namespace leat {
@@ -138,6 +139,8 @@ public:
 
     Registrator registrator() const noexcept;
     Backend backend() const noexcept;
+    /// Why `backend` is not the best one: of an automatic choice that the system has refused. Empty otherwise.
+    const std::string& passed_over() const noexcept;
     const Clock& clock() const noexcept;
 
     /// Blocks until something is to report, `wake` or `close` is called, or `timeout` has passed.

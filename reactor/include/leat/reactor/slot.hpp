@@ -58,7 +58,7 @@ struct alignas(64) Slot {
     // Interest mode: the set as `wanted_*`, and oneshot.
     std::uint8_t interest = 0;
     bool is_oneshot = false;
-    // Backends that tell of directions apart: what a batch of events has said so far.
+    // Backends that tell of directions apart: what a batch of events has said so far. io_uring: whether the kernel reads ahead.
     std::uint8_t gathered = 0;
     // Operation mode: a read that finds nothing ends as at the end of the stream.
     bool reads_end = false;
