@@ -22,6 +22,33 @@ function(leat_backend name)
     set(LEAT_BACKEND_SOURCES ${LEAT_BACKEND_SOURCES} ${arg_SOURCES} PARENT_SCOPE)
 endfunction()
 
+# Where liburing is installed, unless it is not wanted.
+set(io_uring_systems "")
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    find_package(LibUring QUIET)
+    option(LEAT_WITH_IO_URING "Build the backend on io_uring, with liburing" ${LibUring_FOUND})
+    if(LEAT_WITH_IO_URING)
+        find_package(LibUring REQUIRED)
+        set(io_uring_systems Linux)
+    endif()
+endif()
+leat_backend(
+    io_uring
+    SYSTEMS ${io_uring_systems}
+    SOURCES
+        close_posix.cpp
+        epoll_set.cpp
+        error_posix.cpp
+        fork_guard_linux.cpp
+        readiness_posix.cpp
+        uring/buffer_ring.cpp
+        uring/listeners.cpp
+        uring/requests.cpp
+        uring/ring.cpp
+        uring/selector.cpp
+        uring/streams.cpp
+        uring/transfer.cpp)
+
 leat_backend(
     epoll
     SYSTEMS Linux
@@ -33,6 +60,11 @@ leat_backend(
         fork_guard_linux.cpp
         readiness_posix.cpp
         readiness_selector.cpp)
+
+set(LEAT_HAS_IO_URING 0)
+if(io_uring_systems)
+    set(LEAT_HAS_IO_URING 1)
+endif()
 
 set(kqueue_systems Darwin FreeBSD NetBSD OpenBSD DragonFly)
 if(LEAT_KQUEUE_ON_LINUX)

@@ -20,6 +20,7 @@ write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/leat-config-versio
 install(
     FILES "${CMAKE_CURRENT_BINARY_DIR}/leat-config.cmake"
           "${CMAKE_CURRENT_BINARY_DIR}/leat-config-version.cmake"
+          cmake/FindLibUring.cmake
           cmake/FindTlExpected.cmake
           cmake/probe_coroutines.cmake
     DESTINATION "${LEAT_INSTALL_CMAKEDIR}")
@@ -30,6 +31,9 @@ set(LEAT_PC_LIBS "")
 foreach(layer IN LISTS LEAT_LAYERS)
     string(PREPEND LEAT_PC_LIBS " -lleat_${layer}")
 endforeach()
+if(LEAT_HAS_IO_URING)
+    string(APPEND LEAT_PC_LIBS " -luring")
+endif()
 if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
     set(LEAT_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
     set(LEAT_PC_LIBDIR "${CMAKE_INSTALL_LIBDIR}")

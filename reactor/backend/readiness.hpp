@@ -35,6 +35,9 @@ bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept;
 /// Whether the buffers of a vectored operation have no byte between them: it then ends at once.
 bool holds_nothing(OperationRecord& operation) noexcept;
 
+/// Takes what was sent, and buffers that are empty, off the front of a vectored operation.
+void take_off_front(OperationRecord& operation, std::size_t sent) noexcept;
+
 // ---- What every message needs. ----
 
 /// Of a `receive_message` that brought no byte: zero, or a negated error number.

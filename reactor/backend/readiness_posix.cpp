@@ -202,26 +202,9 @@ Attempt send_vector(OperationRecord& operation, Slot& slot) noexcept {
     return finish_write(operation, slot, sent, vector.bytes);
 }
 
-/// Takes what was sent, and buffers that are empty, off the front.
-void advance(OperationRecord& operation, std::size_t sent) noexcept {
-    auto* first = static_cast<iovec*>(Access::data(operation));
-    std::size_t count = Access::size(operation);
-    while (count != 0 && first->iov_len <= sent) {
-        sent -= first->iov_len;
-        ++first;
-        --count;
-    }
-    if (count != 0) {
-        first->iov_base = static_cast<std::byte*>(first->iov_base) + sent;
-        first->iov_len -= sent;
-    }
-    Access::data(operation) = first;
-    Access::size(operation) = count;
-}
-
 Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
     for (;;) {
-        advance(operation, 0);
+        take_off_front(operation, 0);
         Vector vector(operation);
         if (vector.count == 0) return Attempt::ended;
         msghdr message = vector.message();
@@ -229,7 +212,7 @@ Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
         if (sent < 0) return failed(operation, slot, Slot::writable);
         std::size_t bytes = static_cast<std::size_t>(sent);
         Access::value(operation) += bytes;
-        advance(operation, bytes);
+        take_off_front(operation, bytes);
         note_moved(slot, bytes, vector.bytes, Slot::writable, Slot::write_closed);
         if (Access::size(operation) != 0 && !slot.has(Slot::writable)) return Attempt::partial;
     }
@@ -459,6 +442,22 @@ bool holds_nothing(OperationRecord& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
     return std::all_of(buffers, buffers + Access::size(operation),
                        [](const iovec& each) { return each.iov_len == 0; });
+}
+
+void take_off_front(OperationRecord& operation, std::size_t sent) noexcept {
+    auto* first = static_cast<iovec*>(Access::data(operation));
+    std::size_t count = Access::size(operation);
+    while (count != 0 && first->iov_len <= sent) {
+        sent -= first->iov_len;
+        ++first;
+        --count;
+    }
+    if (count != 0) {
+        first->iov_base = static_cast<std::byte*>(first->iov_base) + sent;
+        first->iov_len -= sent;
+    }
+    Access::data(operation) = first;
+    Access::size(operation) = count;
 }
 
 bool received_none(Slot& slot, ssize_t result) noexcept {

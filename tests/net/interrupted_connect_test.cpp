@@ -61,7 +61,7 @@ Task<std::string> receive_five(TcpStream& stream) {
 
 BOOST_FIXTURE_TEST_SUITE(interrupted_connect, Interrupting)
 
-BOOST_AUTO_TEST_CASE(connection_comes_and_is_asked_for_once) {
+BOOST_AUTO_TEST_CASE(connection_comes_and_is_asked_for_once, *boost::unit_test::label("readiness")) {
     auto both = [&]() -> Task<std::string> {
         TcpStream client = co_await TcpStream::connect(listener.local_address());
         TcpStream server = co_await listener.accept();
@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(connection_comes_and_is_asked_for_once) {
     BOOST_TEST(connects == 1);
 }
 
-BOOST_AUTO_TEST_CASE(refusal_is_told_and_not_contested) {
+BOOST_AUTO_TEST_CASE(refusal_is_told_and_not_contested, *boost::unit_test::label("readiness")) {
     auto connect = [&]() -> Task<> { TcpStream stream = co_await TcpStream::connect(refusing_address); };
 
     std::error_code error = error_of([&] { executor.run_until(connect()); });

@@ -213,6 +213,106 @@ BOOST_AUTO_TEST_CASE(receive_and_read_take_turns_on_one_stream) {
     });
 }
 
+// ---- What the kernel reads ahead, where it does (io_uring) ----
+
+BOOST_AUTO_TEST_CASE(what_was_read_ahead_is_what_the_next_read_of_any_kind_finds) {
+    run([&]() -> Task<> {
+        co_await client.write_all(bytes_of("ab"));
+        std::string first = co_await receive_text(server);
+        for (const char* piece : {"cd", "ef", "gh", "ij", "kl", "m"}) {
+            co_await client.write_all(bytes_of(piece));
+            co_await sleep_for(1ms);
+        }
+        std::array<std::byte, 3> bytes;
+        std::size_t peeked = co_await server.peek(std::span(bytes).first(2));
+        std::string seen = text_of(std::span(bytes).first(peeked));
+        std::size_t read = co_await server.read(bytes);
+        std::string taken = text_of(std::span(bytes).first(read));
+        co_await server.read_exactly(bytes);
+        std::string whole = text_of(bytes);
+        std::array<MutableBuffer, 2> places{std::span(bytes).first(1), std::span(bytes).last(2)};
+        std::size_t scattered = co_await server.read(std::span<const MutableBuffer>(places));
+        std::string pieces = text_of(std::span(bytes).first(scattered));
+        co_await server.readable();
+        std::optional<std::size_t> tried = server.try_read(std::span(bytes).first(1));
+        std::string one = text_of(std::span(bytes).first(tried.value_or(0)));
+        std::string last = co_await receive_text(server);
+
+        BOOST_TEST(first == "ab");
+        BOOST_TEST(seen == "cd");
+        BOOST_TEST(taken == "cde");
+        BOOST_TEST(whole == "fgh");
+        BOOST_TEST(pieces == "ijk");
+        BOOST_TEST(one == "l");
+        BOOST_TEST(last == "m");
+    });
+}
+
+BOOST_AUTO_TEST_CASE(stream_that_nobody_reads_is_not_read_ahead_without_end) {
+    const std::vector<std::byte> sent = pattern(4 * mebibyte);
+    std::vector<std::byte> received;
+    std::size_t most = 0;
+    auto write = [&]() -> Task<> {
+        co_await client.write_all(sent);
+        client.shutdown(Half::write);
+    };
+    auto read_late = [&]() -> Task<> {
+        LentBuffer first = co_await server.receive();
+        for (int i = 0; i < 50; ++i) {
+            co_await sleep_for(1ms);
+            most = std::max(most, lent());
+        }
+        received.assign(first.begin(), first.end());
+        std::vector<std::byte> rest = co_await receive_all(server);
+        received.insert(received.end(), rest.begin(), rest.end());
+    };
+
+    executor.run_until(together(write, read_late));
+
+    BOOST_TEST((received == sent));
+    BOOST_TEST(most <= 128u);
+}
+
+// On io_uring the kernel has two buffers then, and has handed them out long before all were served.
+BOOST_AUTO_TEST_CASE(two_buffers_serve_a_hundred_clients) {
+    constexpr std::size_t count = 100;
+    const std::vector<std::byte> sent = pattern(10'000);
+    std::deque<Connected> connections;
+    for (std::size_t i = 0; i < count; ++i)
+        connections.emplace_back(listener);
+    set_environment("LEAT_IO_URING_ENTRIES", "2");
+    Executor few;
+    set_environment("LEAT_IO_URING_ENTRIES", nullptr);
+    std::size_t equal = 0;
+    auto ask = [&](TcpStream& stream) -> Task<> {
+        auto write = [&]() -> Task<> {
+            co_await stream.write_all(sent);
+            stream.shutdown(Half::write);
+        };
+        std::vector<std::byte> echo;
+        auto read = [&]() -> Task<> { echo = co_await receive_all(stream); };
+        co_await together(write, read);
+        if (echo == sent) ++equal;
+    };
+    auto all = [&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (Connected& each : connections) {
+                group.spawn(echo_pooled, std::ref(each.server));
+                group.spawn(std::ref(ask), std::ref(each.client));
+            }
+            co_return;
+        };
+        co_await task_group(body);
+    };
+
+    few.run_until(all());
+
+    BOOST_TEST(equal == count);
+    BOOST_TEST(lent_by(few) == 0u);
+}
+
+// ---- Halves ----
+
 BOOST_AUTO_TEST_CASE(reading_half_receives_too) {
     auto [reader, writer] = std::move(server).split();
 

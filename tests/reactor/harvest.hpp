@@ -39,6 +39,11 @@ inline Harvest harvest(Poll& poll, Duration timeout = patience) {
 /// What is there already, without waiting for more.
 inline Harvest glance(Poll& poll) { return harvest(poll, Duration::zero()); }
 
+/// Whether the kernel carries operations out, and so may have bytes for one that nobody has been told of.
+inline bool hands_operations_over(Backend backend) {
+    return backend.name() == "iocp" || backend.name() == "io_uring";
+}
+
 /// Cancels an operation that waits, and polls until it has ended so.
 inline void withdraw(Poll& poll, Operation& operation) {
     if (!poll.cancel(operation))

@@ -273,7 +273,7 @@ private:
     // Bytes that it has been given would die with it, so this happens only before the poll; and, where the kernel gives them
     // by itself, only while there are none.
     void destroy() {
-        if (sent_ == received_ || poll_.backend().name() != "iocp") operation_.reset();
+        if (sent_ == received_ || !hands_operations_over(poll_.backend())) operation_.reset();
     }
 
     void move_source() {

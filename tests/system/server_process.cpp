@@ -43,7 +43,8 @@ bool is_in_its_wait(const std::string& process) {
     std::ifstream file(process + "/syscall");
     long call = -1;
     file >> call;
-    return call == SYS_epoll_wait || call == SYS_epoll_pwait || call == SYS_epoll_pwait2;
+    return call == SYS_epoll_wait || call == SYS_epoll_pwait || call == SYS_epoll_pwait2 ||
+           call == SYS_io_uring_enter;
 }
 
 Command command_of(const ServerSetup& setup, const TemporaryFolder& folder) {

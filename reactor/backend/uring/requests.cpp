@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "backend/uring/requests.hpp"
+
+#include <cerrno>
+
+#include <sched.h>
+
+namespace leat::detail::uring {
+
+namespace {
+
+/// Of errors of io_uring_enter(2), those that pass: a signal, no memory for requests, no place for their ends.
+bool will_pass(int error) noexcept {
+    return error == 0 || error == EINTR || error == EAGAIN || error == EBUSY;
+}
+
+}  // namespace
+
+io_uring_sqe* Requests::demand() noexcept {
+    for (;;) {
+        io_uring_sqe* request = ring_.next_request();
+        if (request != nullptr) return request;
+        const int error = ring_.enter(0, std::nullopt);
+        if (!will_pass(error)) return nullptr;
+        if (error == EBUSY || error == EAGAIN) {
+            reap();
+            ::sched_yield();
+        }
+    }
+}
+
+void Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
+    io_uring_sqe* request = demand();
+    if (request == nullptr) return;
+    ::io_uring_prep_cancel64(request, mark, 0);
+    request->user_data = answer;
+    // That it was found is told by its own end.
+    if ((ring_.features() & IORING_FEAT_CQE_SKIP) != 0) request->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+bool Requests::advance(unsigned wanted) noexcept {
+    const int error =
+        ring_.has_completions() ? ring_.enter(0, std::nullopt) : ring_.enter(wanted, std::nullopt);
+    reap();
+    return will_pass(error);
+}
+
+unsigned Requests::reap() noexcept {
+    return ring_.reap([this](const io_uring_cqe& completion) {
+        if (completion.user_data == Mark::nobody) return;
+        const Mark::Kind kind = Mark::kind_of(completion.user_data);
+        if (kind >= Mark::Kind::cancel_read) {
+            if (completion.res < 0) taker_.take(completion);
+            return;
+        }
+        // A message was no request.
+        if ((completion.flags & IORING_CQE_F_MORE) == 0 && completion.user_data != Mark::message) --held_;
+        taker_.take(completion);
+    });
+}
+
+void Requests::end_all() noexcept {
+    reap();
+    // Older kernels (before Linux 5.19) cannot be asked so: then closing the ring has to do.
+    int fruitless = 0;
+    while (held_ != 0 && fruitless < 100) {
+        const std::size_t before = held_;
+        io_uring_sqe* request = demand();
+        if (request == nullptr) return;
+        ::io_uring_prep_cancel64(request, 0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+        request->user_data = Mark::nobody;
+        if (!advance(1)) return;
+        fruitless = held_ == before ? fruitless + 1 : 0;
+    }
+}
+
+}  // namespace leat::detail::uring
