@@ -93,15 +93,29 @@ function(leat_add_tests layer)
 endfunction()
 
 # leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...] [SLOW <unit>...]
-#                       [TRACED <unit>...] [EPOLL <unit>...])
+#                       [TRACED <unit>...] [<BACKEND> <unit>...]...)
 #
 # Tests of whole programs: the echo server, and the helpers, a program each, which the tests find under the name
 # LEAT_<HELPER> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
 # its own name. SLOW names the suites that load the machine: label `slow`, one at a time. TRACED names those that meddle with
 # the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
-# process that is traced. EPOLL names those that meddle with that backend's own calls.
+# process that is traced. A backend's name in capitals precedes those that are about that one alone, such as those that
+# meddle with its own calls; a build without it has no such suite. A case about backends that make the calls themselves has
+# the label `readiness`, as in leat_add_tests.
 function(leat_add_system_tests)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED;EPOLL" ${ARGN})
+    string(TOUPPER "${LEAT_ALL_BACKENDS}" only)
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED;${only}" ${ARGN})
+    leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED})
+    foreach(backend IN LISTS LEAT_ALL_BACKENDS)
+        string(TOUPPER ${backend} name)
+        leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_${name}})
+        foreach(unit IN LISTS arg_${name})
+            set(rows_of_${unit} ${backend})
+            if(NOT backend IN_LIST LEAT_BACKENDS)
+                list(REMOVE_ITEM arg_FILES ${unit}_test.cpp)
+            endif()
+        endforeach()
+    endforeach()
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
     add_dependencies(system_tests echo_server)
 
@@ -139,8 +153,11 @@ function(leat_add_system_tests)
             string(REGEX REPLACE "^[^(]*\\([ \t]*([A-Za-z0-9_]+).*" "\\1" case "${line}")
             list(APPEND cases ${unit}/${case})
             set(rows ${LEAT_BACKENDS})
-            if(unit IN_LIST arg_EPOLL)
-                set(rows epoll)
+            if(DEFINED rows_of_${unit})
+                set(rows ${rows_of_${unit}})
+            endif()
+            if(line MATCHES "label\\(\"readiness\"\\)")
+                list(REMOVE_ITEM rows io_uring)
             endif()
             foreach(backend IN LISTS rows)
                 set(test system/${unit}/${case}@${backend})
@@ -155,7 +172,6 @@ function(leat_add_system_tests)
             endforeach()
         endforeach()
     endforeach()
-    leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED} ${arg_EPOLL})
     leat_add_completeness_test(system system_tests 2 "${cases}")
 endfunction()
 

@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(host_that_never_answers_the_link_is_unreachable_in_the_end)
                    "192.0.2.1:7777: No route to host, 0\n");
 }
 
-BOOST_AUTO_TEST_CASE(call_that_is_refused_is_told_and_closes_its_socket) {
+BOOST_AUTO_TEST_CASE(refused_call_is_told_and_closes_its_socket, *boost::unit_test::label("readiness")) {
     if (!can_inject()) return;
     for (auto [error, message] :
          {std::pair("EADDRNOTAVAIL", "Cannot assign requested address"),
