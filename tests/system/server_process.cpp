@@ -55,6 +55,7 @@ Command command_of(const ServerSetup& setup, const TemporaryFolder& folder) {
         auto arguments = setup.injection->arguments();
         command.words.insert(command.words.end(), arguments.begin(), arguments.end());
     }
+    command.words.insert(command.words.end(), setup.launcher.begin(), setup.launcher.end());
     command.words.insert(command.words.end(), {echo_server_path(), "--listen", setup.listen});
     command.words.insert(command.words.end(), setup.arguments.begin(), setup.arguments.end());
     command.descriptor_limit = setup.descriptor_limit;

@@ -31,6 +31,8 @@ struct ServerSetup {
     std::vector<std::string> arguments{};
     std::optional<Injection> injection{};
     std::optional<unsigned> descriptor_limit{};
+    /// A program that becomes the server, and its arguments.
+    std::vector<std::string> launcher{};
 };
 
 /// The path of the bundled echo server, from the environment variable LEAT_ECHO_SERVER.
