@@ -68,6 +68,15 @@ Endpoint unused_endpoint() {
     return {"127.0.0.1", ntohs(bound.sin_port)};
 }
 
+bool can_be_bound(const Endpoint& endpoint) {
+    Descriptor socket(::socket(endpoint.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int yes = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    sockaddr_storage storage{};
+    socklen_t length = endpoint.fill(storage);
+    return ::bind(socket.get(), as_generic(storage), length) == 0;
+}
+
 bool has_ipv6() {
     Descriptor socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_storage storage{};

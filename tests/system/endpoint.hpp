@@ -26,6 +26,9 @@ struct Endpoint {
 /// A port of the loopback interface on which nobody listens at this moment.
 Endpoint unused_endpoint();
 
+/// Whether a server may listen there that shares the address with connections which are still closing.
+bool can_be_bound(const Endpoint& endpoint);
+
 /// Whether the loopback interface has an IPv6 address.
 bool has_ipv6();
 
