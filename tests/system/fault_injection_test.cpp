@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "client.hpp"
+#include "faulty_server.hpp"
 #include "server_process.hpp"
 #include "strace.hpp"
 #include "swarm.hpp"
@@ -20,29 +21,6 @@ using std::chrono::steady_clock;
 constexpr std::uint64_t mebibyte = 1024 * 1024;
 const std::string every_wait = "epoll_wait,epoll_pwait,epoll_pwait2";
 
-// New connections come one after the other; each is served, or closed where the fault allows that.
-std::size_t count_served(EchoServer& server, int connections) {
-    std::size_t served = 0;
-    for (int i = 0; i < connections; ++i) {
-        if (Client(server.endpoint()).exchange(1000) == Outcome::echoed) ++served;
-    }
-    return served;
-}
-
-// After a fault a connection may still be turned away; in the end one is served.
-void expect_recovery(EchoServer& server) {
-    Deadline deadline;
-    while (count_served(server, 1) == 0) {
-        deadline.check("the server to accept again");
-    }
-}
-
-void expect_clean_end(EchoServer& server) {
-    BOOST_TEST(server.stop() == 0);
-    server.trace().wait_until_complete();
-    BOOST_TEST(server.trace().lines_with("--- SIGPIPE") == 0u);
-}
-
 // `fault` hits the acceptor; no client may notice. How many lines the server writes about it.
 std::size_t complaints_of_an_acceptor_under(const Injection& fault) {
     EchoServer server(fault);
@@ -55,22 +33,6 @@ std::size_t complaints_of_an_acceptor_under(const Injection& fault) {
     BOOST_TEST(server.trace().injected("accept4") > 0u);
     expect_clean_end(server);
     return server.complaints();
-}
-
-// Lockstep, streaming and half-closed traffic, all of it under `fault`.
-void expect_byte_exact_traffic(const Injection& fault, const std::string& call) {
-    EchoServer server(fault);
-    Swarm lockstep(server.endpoint(), {.connections = 20, .block = 100});
-    Client streaming(server.endpoint());
-
-    lockstep.exchange(20);
-    streaming.expect_echo(mebibyte);
-    lockstep.exchange(20);
-
-    BOOST_TEST(lockstep.alive() == 20u);
-    BOOST_TEST(streaming.echoes_to_the_end(mebibyte));
-    BOOST_TEST(server.trace().injected(call) > 10u);
-    expect_clean_end(server);
 }
 
 // `fault` hits one call of one connection: that one may close, visibly; the others do not notice.

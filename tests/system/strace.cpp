@@ -90,8 +90,9 @@ std::size_t Trace::calls_before(const std::string& call, const std::string& want
 }
 
 std::size_t Trace::injected(const std::string& call) const {
-    return count_lines(
-        text(), [&](const std::string& line) { return contains(line, call) && contains(line, "(INJECTED"); });
+    return count_lines(text(), [&](const std::string& line) {
+        return contains(line, call) && (contains(line, "(INJECTED") || contains(line, "(DELAYED"));
+    });
 }
 
 std::size_t Trace::lines_with(const std::string& wanted) const {
