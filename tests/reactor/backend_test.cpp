@@ -70,6 +70,20 @@ BOOST_AUTO_TEST_CASE(without_the_environment_the_first_row_is_the_best) {
     BOOST_TEST((Backend::best() == Backend::all().front()));
 }
 
+BOOST_AUTO_TEST_CASE(choice_is_automatic_only_if_nobody_has_named_a_backend) {
+    for (const char* unset : {static_cast<const char*>(nullptr), ""}) {
+        const ChosenBackend chosen(unset);
+        BOOST_TEST(Backend::best().is_automatic());
+    }
+    for (const Backend each : Backend::all()) {
+        const ChosenBackend chosen(std::string(each.name()).c_str());
+
+        BOOST_TEST(!Backend::best().is_automatic());
+        BOOST_TEST(!each.is_automatic());
+        BOOST_TEST(!Backend::by_name(each.name()).is_automatic());
+    }
+}
+
 BOOST_AUTO_TEST_CASE(unknown_name_in_the_environment_is_refused_by_naming_it) {
     const ChosenBackend chosen("water-wheel");
 
@@ -81,6 +95,7 @@ BOOST_AUTO_TEST_CASE(poll_tells_which_backend_carries_it) {
         const Poll poll(each);
 
         BOOST_TEST((poll.backend() == each));
+        BOOST_TEST(poll.passed_over() == "");
     }
 }
 

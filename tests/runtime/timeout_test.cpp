@@ -13,6 +13,7 @@
 #include "support/gate.hpp"
 #include "support/log.hpp"
 #include "support/stream_pair.hpp"
+#include "support/system.hpp"
 #include "support/virtual_time.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -380,6 +381,36 @@ BOOST_AUTO_TEST_CASE(deadline_of_a_read_withdraws_it_and_loses_no_byte) {
         received = co_await leat::timeout(0s, read_some(pair.left, buffer));
         BOOST_TEST(received == 5u);
     }());
+}
+
+// More at once than a backend's queues hold.
+BOOST_FIXTURE_TEST_CASE(thousands_of_reads_are_late_in_the_same_tick_and_each_ends_once, VirtualTime) {
+    const std::size_t count = calls_are_slow() ? 300 : 3000;
+    BOOST_TEST_REQUIRE(raise_handle_limit(2 * count + 100) >= 2 * count + 100);
+    std::vector<StreamPair> pairs(count);
+    std::size_t late = 0;
+    auto read_in_time = [&](StreamPair& pair) -> Task<> {
+        std::array<std::byte, 8> buffer;
+        const auto received = co_await try_timeout(2s, read_some(pair.left, buffer));
+        if (!received.has_value()) ++late;
+    };
+
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (StreamPair& pair : pairs)
+                group.spawn(read_in_time, std::ref(pair));
+            co_return;
+        };
+        co_await leat::task_group(body);
+    });
+
+    BOOST_TEST(late == count);
+    BOOST_TEST((elapsed() == Duration(2s)));
+    // Nothing is left that would take what comes later.
+    for (StreamPair& pair : pairs) {
+        send_directly(pair.right, "later");
+        BOOST_TEST_REQUIRE(receive_directly(pair.left) == "later");
+    }
 }
 
 BOOST_AUTO_TEST_CASE(deadline_is_never_early_by_the_real_clock) {
