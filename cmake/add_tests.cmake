@@ -20,7 +20,8 @@ endfunction()
 #
 # THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
 # a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
-# shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim). ONCE names those
+# shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim); and on io_uring with
+# queues of eight. ONCE names those
 # that see to every backend by themselves. POSIX names those about what only such systems have; a case of another suite that
 # is so has the label `posix`, and one about backends that learn of readiness and make the calls themselves `readiness`. A
 # case with the label `one_batch` hangs on two events that come in one batch, which noise does not promise.
@@ -71,6 +72,17 @@ function(leat_add_tests layer)
                 ${test}
                 PROPERTIES LABELS "${labels}"
                            ENVIRONMENT "LEAT_BACKEND=kqueue;LEAT_KQUEUE_NOISE=1;${LEAT_TEST_ENVIRONMENT}"
+                           SKIP_RETURN_CODE ${LEAT_SKIPPED}
+                           TIMEOUT 180)
+        endif()
+        if(unit IN_LIST arg_NOISY AND LEAT_HAS_IO_URING)
+            # Rings so small that they are always full.
+            set(test ${layer}/${unit}@io_uring_small)
+            add_test(NAME ${test} COMMAND ${executable} --run_test=${unit} ${io_uring_selection})
+            set_tests_properties(
+                ${test}
+                PROPERTIES LABELS "${labels}"
+                           ENVIRONMENT "LEAT_BACKEND=io_uring;LEAT_IO_URING_ENTRIES=8;${LEAT_TEST_ENVIRONMENT}"
                            SKIP_RETURN_CODE ${LEAT_SKIPPED}
                            TIMEOUT 180)
         endif()
