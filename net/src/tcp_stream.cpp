@@ -90,10 +90,8 @@ void rearm_if_short(Source& source, Interest direction, std::optional<std::size_
 }  // namespace
 
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    if (std::size_t ahead = source_.take_ahead(buffer, true)) {
-        error.clear();
-        return ahead;
-    }
+    if (std::size_t ahead = source_.take_ahead(buffer, true, error)) return ahead;
+    if (error) return std::nullopt;
     std::optional<std::size_t> received = socket::try_receive(native_handle(), buffer, false, error);
     if (!error) rearm_if_short(source_, Interest::readable, received, buffer.size());
     if (!received && !error && source_.reads_end()) return 0;
@@ -105,10 +103,8 @@ std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
 }
 
 std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    if (std::size_t ahead = source_.take_ahead(buffer, false)) {
-        error.clear();
-        return ahead;
-    }
+    if (std::size_t ahead = source_.take_ahead(buffer, false, error)) return ahead;
+    if (error) return std::nullopt;
     std::optional<std::size_t> seen = socket::try_receive(native_handle(), buffer, true, error);
     if (!seen && !error) source_.rearm(Interest::readable);
     if (!seen && !error && source_.reads_end()) return 0;

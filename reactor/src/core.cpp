@@ -117,11 +117,12 @@ void Core::retry(Slot& slot, Interest interest) noexcept {
     if (interest.is_writable()) core.selector_->retry(slot, true);
 }
 
-std::size_t Core::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept {
+std::size_t Core::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
+                             std::error_code& error) noexcept {
     Core& core = of(slot);
     const bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
     if (slot.use != Slot::Use::operations || !has_kernel) return 0;
-    return core.selector_->take_ahead(slot, buffer, takes);
+    return core.selector_->take_ahead(slot, buffer, takes, error);
 }
 
 /// Locked. The new slot holds a reference on the core for its source.
@@ -208,11 +209,11 @@ void Core::close() noexcept {
 
 NativeHandle Core::native_handle() noexcept {
     // The owner's to ask, like a poll; a backend may have to begin with that.
-    guard_.own();
+    const bool owns = guard_.own();
     std::lock_guard lock(mutex_);
     if (selector_ == nullptr) return invalid_handle;
     NativeHandle handle = selector_->native_handle();
-    is_watched_ = handle != invalid_handle;
+    if (owns && handle != invalid_handle) is_watched_ = true;
     return handle;
 }
 
@@ -251,7 +252,11 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         if (!keep_operations && !completions().is_empty()) report_completions();
         // Neither timers nor sources keep the others out for ever.
         if (room() == 0) timers_come_first_ = !timers_come_first_;
-        if (events.size_ != 0 || !completions().is_empty()) return PollStatus::events;
+        if (events.size_ != 0 || !completions().is_empty()) {
+            // What had no room is to be found by who waits for the handle.
+            if (is_watched_ && !keep_operations && !completions().is_empty()) selector_->wake();
+            return PollStatus::events;
+        }
         if (was_closed) return PollStatus::closed;
         if (is_closed()) continue;
         if ((woken & user_wake) != 0) return PollStatus::woken;
@@ -413,6 +418,7 @@ std::error_code Core::bind(Source& source) noexcept {
 void Core::end_reads(Slot& slot) noexcept {
     if (slot.reads_end || selector_ == nullptr) return;
     slot.reads_end = true;
+    if (guard_.is_forked_child()) return;
     selector_->end_reads(slot);
     wake_foreign_loop();
 }

@@ -46,8 +46,9 @@ void Source::retry(Interest interest) noexcept {
     if (has_slot()) detail::Core::retry(*slot_, interest);
 }
 
-std::size_t Source::take_ahead(std::span<std::byte> buffer, bool takes) noexcept {
-    return has_slot() ? detail::Core::take_ahead(*slot_, buffer, takes) : 0;
+std::size_t Source::take_ahead(std::span<std::byte> buffer, bool takes, std::error_code& error) noexcept {
+    error.clear();
+    return has_slot() ? detail::Core::take_ahead(*slot_, buffer, takes, error) : 0;
 }
 
 void Source::detach() noexcept {

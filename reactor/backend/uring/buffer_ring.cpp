@@ -22,7 +22,8 @@ BufferRing::~BufferRing() {
 }
 
 bool BufferRing::open() noexcept {
-    if (shared_ != nullptr) return true;
+    if (shared_ != nullptr || is_refused_) return !is_refused_;
+    is_refused_ = true;
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return false;
     io_uring_buf_reg registration{};
@@ -34,6 +35,7 @@ bool BufferRing::open() noexcept {
         return false;
     }
     shared_ = static_cast<io_uring_buf_ring*>(memory);
+    is_refused_ = false;
     for (std::uint32_t number = 0; number < size_; ++number)
         unused_[unused_count_++] = static_cast<std::uint16_t>(number);
     return true;

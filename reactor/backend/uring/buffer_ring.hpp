@@ -15,7 +15,7 @@ namespace leat::detail::uring {
 /// Buffers of the queue's pool that the kernel has, to put into them what streams bring (io_uring_register(2),
 /// IORING_REGISTER_PBUF_RING, from Linux 5.19 on). A request that selects one names `group`.
 ///
-/// The kernel's are no more than what one call may fill: before each, those that it has handed out are replaced. So however
+/// The kernel's are no more than what one wait may fill: before each, those that it has handed out are replaced. So however
 /// many are lent, there are always some, unless there is no memory.
 ///
 /// Thread-safety: the owner's thread.
@@ -46,6 +46,8 @@ private:
     // A power of two.
     const std::uint32_t size_;
     io_uring_buf_ring* shared_ = nullptr;
+    // For good: who asks twice gets the same answer.
+    bool is_refused_ = false;
     // By the number that the kernel knows it by; and the numbers that stand for none.
     std::array<std::byte*, largest_size> buffers_{};
     std::array<std::uint16_t, largest_size> unused_{};

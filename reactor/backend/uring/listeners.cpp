@@ -42,6 +42,7 @@ bool Listeners::start(OperationRecord& operation, Slot& slot) noexcept {
         may_be_unwanted_ = true;
         return true;
     }
+    listener->is_awaited = true;
     slot.park(false, operation);
     completions_.park(operation);
     if (!listener->is_armed) arm(*listener);
@@ -88,7 +89,7 @@ void Listeners::disarm_again(const Slot& slot) noexcept {
 void Listeners::rest() noexcept {
     if (!std::exchange(may_be_unwanted_, false)) return;
     for (auto& [slot, listener] : listeners_)
-        if (slot->waiting(false) == nullptr) disarm(listener);
+        if (!listener.is_awaited) disarm(listener);
 }
 
 void Listeners::take(Listener& listener, const io_uring_cqe& completion) noexcept {
@@ -96,7 +97,7 @@ void Listeners::take(Listener& listener, const io_uring_cqe& completion) noexcep
         listener.is_armed = false;
         listener.is_cancelling = false;
     }
-    if (listener.is_stale()) {
+    if (!listener.is_awaited && listener.is_stale()) {
         if (completion.res >= 0) ::close(completion.res);
         return;
     }
@@ -105,13 +106,24 @@ void Listeners::take(Listener& listener, const io_uring_cqe& completion) noexcep
     else
         take_error(listener, -completion.res);
     // A request with several answers may end at any time: because the queue of ends was full, say.
-    if (!listener.is_armed && !listener.is_leaving && listener.slot->waiting(false) != nullptr) arm(listener);
+    if (!listener.is_armed && !listener.is_leaving && listener.is_awaited) arm(listener);
+}
+
+void Listeners::note_unwanted(const Slot& slot) noexcept {
+    if (auto found = listeners_.find(&slot); found != listeners_.end()) found->second.is_awaited = false;
+    may_be_unwanted_ = true;
+}
+
+OperationRecord* Listeners::take_waiting(Listener& listener) noexcept {
+    if (!std::exchange(listener.is_awaited, false)) return nullptr;
+    OperationRecord* operation = listener.slot->waiting(false);
+    listener.slot->unpark(false);
+    return operation;
 }
 
 void Listeners::take_connection(Listener& listener, NativeHandle handle) noexcept {
-    if (OperationRecord* operation = listener.slot->waiting(false)) {
+    if (OperationRecord* operation = take_waiting(listener)) {
         Access::value(*operation) = static_cast<std::size_t>(handle);
-        listener.slot->unpark(false);
         completions_.push(*operation);
         may_be_unwanted_ = true;
         return;
@@ -144,10 +156,9 @@ void Listeners::take_error(Listener& listener, std::int32_t error) noexcept {
 
 /// If nobody waits, who accepts next finds the error again.
 void Listeners::end_waiting(Listener& listener, std::int32_t error) noexcept {
-    OperationRecord* operation = listener.slot->waiting(false);
+    OperationRecord* operation = take_waiting(listener);
     if (operation == nullptr) return;
     Access::error(*operation) = error;
-    listener.slot->unpark(false);
     completions_.push(*operation);
 }
 

@@ -23,6 +23,8 @@ struct Listener {
     std::uint32_t generation;
     // The kernel has the request; it was asked to give it back.
     bool is_armed = false;
+    // An accept waits. Only then is the slot looked at, since while none does any thread may close the source.
+    bool is_awaited = false;
     bool is_cancelling = false;
     // The kernel does not know requests with several answers.
     bool is_single = false;
@@ -49,7 +51,7 @@ public:
     /// Begins an accept; true: it has ended already, else it is parked.
     bool start(OperationRecord& operation, Slot& slot) noexcept;
     /// An accept was withdrawn.
-    void note_unwanted() noexcept { may_be_unwanted_ = true; }
+    void note_unwanted(const Slot& slot) noexcept;
     /// Takes back what nobody waits for.
     void rest() noexcept;
 
@@ -72,6 +74,7 @@ private:
     void disarm(Listener& listener) noexcept;
     void take_connection(Listener& listener, NativeHandle handle) noexcept;
     void take_error(Listener& listener, std::int32_t error) noexcept;
+    OperationRecord* take_waiting(Listener& listener) noexcept;
     void end_waiting(Listener& listener, std::int32_t error) noexcept;
     void let_go(Listener& listener) noexcept;
 

@@ -50,7 +50,8 @@ unsigned Requests::reap() noexcept {
         if (completion.user_data == Mark::nobody) return;
         const Mark::Kind kind = Mark::kind_of(completion.user_data);
         if (kind >= Mark::Kind::cancel_read) {
-            if (completion.res < 0) taker_.take(completion);
+            // EALREADY: it is being carried out, and will end.
+            if (completion.res < 0 && completion.res != -EALREADY) taker_.take(completion);
             return;
         }
         // A message was no request.

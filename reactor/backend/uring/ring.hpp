@@ -51,8 +51,8 @@ public:
 
     int descriptor() const noexcept { return ring_.ring_fd; }
     unsigned entries() const noexcept { return entries_; }
-    /// Whether the kernel has a receive with several answers: from Linux 6.0 on, like the flags that it took.
-    bool has_multishot_receive() const noexcept { return is_newest_; }
+    /// Whether the kernel took all flags, and so is Linux 6.1 or newer.
+    bool is_newest() const noexcept { return is_newest_; }
     unsigned features() const noexcept { return ring_.features; }
 
     /// A request to be filled, or null while the queue is full. `index` is that of the request in the queue.

@@ -25,6 +25,7 @@
 #include <memory>
 #include <span>
 #include <system_error>
+#include <utility>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -106,7 +107,9 @@ public:
     bool cancel(OperationRecord& operation, Slot& slot) noexcept override {
         if (operation.kind() == Kind::accept) {
             slot.unpark(false);
-            listeners_.note_unwanted();
+            listeners_.note_unwanted(slot);
+            // From here on any thread may close the listener: what is not submitted would find another file then.
+            if (ring().unsubmitted() != 0) give_to_kernel();
             return true;
         }
         if (stays_with_kernel(operation)) {
@@ -118,8 +121,9 @@ public:
         return false;
     }
 
-    std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept override {
-        return Streams::reads_ahead(slot) ? streams_.take_ahead(slot, buffer, takes) : 0;
+    std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
+                           std::error_code& error) noexcept override {
+        return Streams::reads_ahead(slot) ? streams_.take_ahead(slot, buffer, takes, error) : 0;
     }
 
     void end_reads(Slot& slot) noexcept override {
@@ -167,9 +171,7 @@ public:
 
     void flush() noexcept override {
         arm();
-        if (ring().unsubmitted() != 0) {
-            [[maybe_unused]] int error = ring().enter(0, std::nullopt);
-        }
+        if (ring().unsubmitted() != 0) give_to_kernel();
         answer_watcher();
     }
 
@@ -188,6 +190,9 @@ public:
                 throw std::system_error(error, std::system_category(), "leat: io_uring_enter");
         }
         batch_ = requests_.reap();
+        // The ring does not watch what it must.
+        if (const int failure = std::exchange(failure_, 0); failure != 0)
+            throw std::system_error(failure, std::system_category(), "leat: io_uring");
         if (!set_.has_interests())
             has_more_readiness_ = false;
         else if (has_more_readiness_ || !sleeps)
@@ -242,6 +247,8 @@ private:
 
     Ring& ring() noexcept { return requests_.ring(); }
     bool is_watched() const noexcept { return bell_ != nullptr; }
+    /// What it refuses for now stays in the queue.
+    void give_to_kernel() noexcept { [[maybe_unused]] int error = ring().enter(0, std::nullopt); }
 
     /// Requests that are always there: for wakes, and for the set of those in interest mode.
     void arm() noexcept {
@@ -302,7 +309,8 @@ private:
             return;
         }
         if (step == Step::transfer)
-            prepare_transfer(*request, operation, slot, headers_[ring().index_of(request)]);
+            prepare_transfer(*request, operation, slot, headers_[ring().index_of(request)],
+                             ring().is_newest());
         else
             prepare_poll(*request, operation, slot);
         requests_.mark(*request, Mark::of(&operation, Mark::Kind::operation));
@@ -363,6 +371,8 @@ private:
     }
 
     void take_own(const io_uring_cqe& completion) noexcept {
+        if (completion.res < 0 && completion.res != -ECANCELED && completion.res != -EINTR)
+            failure_ = -completion.res;
         if (completion.user_data == Mark::interest) {
             is_set_armed_ = false;
             has_more_readiness_ = true;
@@ -407,7 +417,9 @@ private:
         if (!is_watched()) return;
         std::uint64_t count = 0;
         [[maybe_unused]] ssize_t taken = ::read(bell_->get(), &count, sizeof count);
-        if (!ring().has_completions() && !ring().has_put_off() && !has_more_readiness_) return;
+        if (!ring().has_completions() && !ring().has_put_off() && !has_more_readiness_ &&
+            ring().unsubmitted() == 0)
+            return;
         increment(bell_->get());
     }
 
@@ -422,6 +434,8 @@ private:
     // Of vectored sends, one for each place of the queue: read by the kernel when it takes the request.
     std::unique_ptr<msghdr[]> headers_;
 
+    // Of a request that is always there.
+    int failure_ = 0;
     bool is_wake_armed_ = false;
     bool is_set_armed_ = false;
     // The set has events, or has more than there was room for.

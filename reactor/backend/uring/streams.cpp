@@ -68,6 +68,7 @@ bool Streams::start(OperationRecord& operation, Slot& slot) noexcept {
         const Piece piece = pieces_.pop(*stream);
         const std::uint32_t left = piece.size - piece.taken;
         if (piece.taken != 0) std::memmove(piece.buffer, piece.buffer + piece.taken, left);
+        slot.moved += left;
         Access::lent(operation) = piece.buffer;
         Access::value(operation) = left;
         Access::state(operation) = Access::State::ended;
@@ -85,6 +86,7 @@ bool Streams::start(OperationRecord& operation, Slot& slot) noexcept {
         return true;
     }
     stream->is_resting = false;
+    stream->is_awaited = true;
     slot.park(false, operation);
     completions_.park(operation);
     if (!stream->is_armed) arm(*stream);
@@ -94,18 +96,37 @@ bool Streams::start(OperationRecord& operation, Slot& slot) noexcept {
 Streams::Found Streams::serve(OperationRecord& operation, Slot& slot) noexcept {
     Stream& stream = *streams_.find(slot);
     rest(stream);
-    if (stream.piece_count != 0) return copy(operation, stream);
-    slot.gathered = 0;
-    if (stream.error == 0) return Found::nothing;
-    Access::error(operation) = std::exchange(stream.error, std::uint8_t{0});
-    return Found::all;
+    Found found = Found::nothing;
+    if (stream.piece_count != 0) {
+        found = copy(operation, stream);
+        if (found == Found::all) return found;
+    }
+    // What comes after the last piece: an error is told by the read that finds it, and not used up by who only looks.
+    switch (operation.kind()) {
+    case Kind::wait_readable:
+        return stream.error != 0 ? Found::all : found;
+    case Kind::peek:
+        Access::error(operation) = stream.error;
+        break;
+    default:
+        Access::error(operation) = std::exchange(stream.error, std::uint8_t{0});
+        break;
+    }
+    if (stream.error == 0) slot.gathered = 0;
+    return Access::error(operation) != 0 ? Found::all : found;
 }
 
-std::size_t Streams::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept {
+std::size_t Streams::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
+                                std::error_code& error) noexcept {
     Stream& stream = *streams_.find(slot);
     // While somebody waits there is nothing, and what comes is his.
     if (waiting(stream) != nullptr) return 0;
     rest(stream);
+    if (stream.piece_count == 0 && stream.error != 0) {
+        error = std::error_code(stream.error, std::system_category());
+        if (takes) stream.error = 0;
+        return 0;
+    }
     return copy_out(stream, buffer.data(), buffer.size(), takes);
 }
 
@@ -142,6 +163,7 @@ std::size_t Streams::copy_out(Stream& stream, std::byte* to, std::size_t size, b
         std::memcpy(to + copied, piece.buffer + piece.taken, bytes);
         copied += bytes;
         if (!takes) continue;
+        stream.slot->moved += bytes;
         if (bytes == piece.size - piece.taken)
             give_back(pieces_.pop(stream).buffer);
         else
@@ -220,6 +242,7 @@ void Streams::let_go(Stream& stream) noexcept {
     stream.error = 0;
     // Another source may have the slot by now.
     if (!stream.is_stale()) stream.slot->gathered = 0;
+    stream.is_awaited = false;
     stream.slot = nullptr;
 }
 
@@ -249,8 +272,7 @@ void Streams::detach_stale(SlotTable& slots) noexcept {
 // ---- What the kernel answers ----
 
 OperationRecord* Streams::waiting(const Stream& stream) const noexcept {
-    OperationRecord* operation = stream.slot->waiting(false);
-    return operation != nullptr && operation->kind() == Kind::receive_lent ? operation : nullptr;
+    return stream.is_awaited ? stream.slot->waiting(false) : nullptr;
 }
 
 void Streams::take(Stream& stream, const io_uring_cqe& completion) noexcept {
@@ -258,7 +280,7 @@ void Streams::take(Stream& stream, const io_uring_cqe& completion) noexcept {
         stream.is_armed = false;
         stream.is_cancelling = false;
     }
-    if (stream.is_stale()) {
+    if (!stream.is_awaited && stream.is_stale()) {
         if ((completion.flags & IORING_CQE_F_BUFFER) != 0) give_back(buffers_.take(completion));
         return;
     }
@@ -275,29 +297,30 @@ void Streams::go_on(Stream& stream) noexcept {
     if (operation == nullptr) return;
     if (Flight::has(*operation, Flight::cancelled)) {
         Access::error(*operation) = ECANCELED;
-        end_waiting(*stream.slot);
+        end_waiting(stream);
     } else if (stream.slot->reads_end) {
-        if (attempt(*operation, *stream.slot) == Attempt::ended) end_waiting(*stream.slot);
+        if (attempt(*operation, *stream.slot) == Attempt::ended) end_waiting(stream);
     } else if (!stream.is_resting) {
         arm(stream);
     }
 }
 
-void Streams::end_waiting(Slot& slot) noexcept {
-    OperationRecord& operation = *slot.waiting(false);
-    slot.unpark(false);
+void Streams::end_waiting(Stream& stream) noexcept {
+    OperationRecord& operation = *stream.slot->waiting(false);
+    stream.slot->unpark(false);
+    stream.is_awaited = false;
     completions_.push(operation);
 }
 
 void Streams::take_piece(Stream& stream, const io_uring_cqe& completion) noexcept {
     std::byte* buffer = (completion.flags & IORING_CQE_F_BUFFER) != 0 ? buffers_.take(completion) : nullptr;
     const auto size = static_cast<std::uint32_t>(completion.res);
-    stream.slot->moved += size;
     if (size == 0 && buffer != nullptr) give_back(std::exchange(buffer, nullptr));
     if (OperationRecord* operation = waiting(stream)) {
+        stream.slot->moved += size;
         Access::lent(*operation) = buffer;
         Access::value(*operation) = size;
-        end_waiting(*stream.slot);
+        end_waiting(stream);
         return;
     }
     // The end of the stream is found again by who reads next.
@@ -332,7 +355,7 @@ void Streams::take_error(Stream& stream, std::int32_t error) noexcept {
         return;
     }
     Access::error(*operation) = error;
-    end_waiting(*stream.slot);
+    end_waiting(stream);
 }
 
 }  // namespace leat::detail::uring

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <system_error>
 #include <vector>
 
 namespace leat::detail::uring {
@@ -64,6 +65,8 @@ struct Stream {
     std::uint8_t error;
     // The kernel has the request; it was asked to give it back; it is not to be made again.
     bool is_armed : 1;
+    // An operation waits. Only then is the slot looked at, since while none does any thread may close the source.
+    bool is_awaited : 1;
     bool is_cancelling : 1;
     bool is_resting : 1;
 
@@ -89,7 +92,7 @@ public:
     enum class Found { nothing, some, all };
 
     /// Whether the kernel can. Where it cannot, a `receive_lent` is tried whenever the source is ready.
-    bool are_supported() noexcept { return requests_.ring().has_multishot_receive() && buffers_.open(); }
+    bool are_supported() noexcept { return requests_.ring().is_newest() && buffers_.open(); }
     /// Whether there is or was a request for the source, so that something may have been read ahead.
     static bool reads_ahead(const Slot& slot) noexcept { return slot.gathered != 0; }
 
@@ -98,7 +101,8 @@ public:
     /// Gives another read what was read ahead, after which the kernel reads no more by itself. All: the operation has ended.
     Found serve(OperationRecord& operation, Slot& slot) noexcept;
     /// The same without an operation.
-    std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes) noexcept;
+    std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
+                           std::error_code& error) noexcept;
     /// Of who waits, and is to wait no more: the request is taken back, and ends him, with what has come by then.
     void withdraw(const Slot& slot) noexcept { disarm(*streams_.find(slot)); }
     /// A read that would wait is to find the end.
@@ -134,7 +138,7 @@ private:
     void take_piece(Stream& stream, const io_uring_cqe& completion) noexcept;
     void take_error(Stream& stream, std::int32_t error) noexcept;
     void go_on(Stream& stream) noexcept;
-    void end_waiting(Slot& slot) noexcept;
+    void end_waiting(Stream& stream) noexcept;
     OperationRecord* waiting(const Stream& stream) const noexcept;
     Found copy(OperationRecord& operation, Stream& stream) noexcept;
     std::size_t copy_out(Stream& stream, std::byte* to, std::size_t size, bool takes) noexcept;

@@ -128,8 +128,8 @@ bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept {
     }
 }
 
-void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const Slot& slot,
-                      msghdr& header) noexcept {
+void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const Slot& slot, msghdr& header,
+                      bool goes_on) noexcept {
     // A call that would only say EAGAIN is left out.
     const auto poll_first = [&](std::uint8_t ready) {
         return static_cast<std::uint16_t>(slot.has(ready) ? 0 : IORING_RECVSEND_POLL_FIRST);
@@ -140,7 +140,7 @@ void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const S
     case Kind::receive:
     case Kind::receive_all:
         ::io_uring_prep_recv(&request, slot.handle, data, transfer_size(operation),
-                             kind == Kind::receive_all ? MSG_WAITALL : 0);
+                             kind == Kind::receive_all && goes_on ? MSG_WAITALL : 0);
         request.ioprio = poll_first(Slot::readable);
         return;
     case Kind::connect:
@@ -150,7 +150,7 @@ void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const S
     case Kind::send:
     case Kind::send_all:
         ::io_uring_prep_send(&request, slot.handle, data, transfer_size(operation),
-                             MSG_NOSIGNAL | (kind == Kind::send_all ? MSG_WAITALL : 0));
+                             MSG_NOSIGNAL | (kind == Kind::send_all && goes_on ? MSG_WAITALL : 0));
         request.ioprio = poll_first(Slot::writable);
         return;
     default:

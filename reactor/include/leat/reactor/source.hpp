@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <system_error>
 #include <utility>
 
 namespace leat {
@@ -68,10 +69,10 @@ public:
 
     /// What the kernel has read ahead of the program, of a stream that lends its buffers on io_uring: as much as fits is moved, or
     /// copied only. For who is about to read from the handle itself: after this the kernel reads no more by itself, and
-    /// zero means that there is nothing but what the handle gives. The streams of `net` do it themselves.
+    /// zero means that there is nothing but what the handle gives, or an error that the kernel has found. The streams of `net` do it themselves.
     ///
     /// Thread-safety: the Poll's owner.
-    std::size_t take_ahead(std::span<std::byte> buffer, bool takes) noexcept;
+    std::size_t take_ahead(std::span<std::byte> buffer, bool takes, std::error_code& error) noexcept;
 
     /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
     detail::Slot* idle_slot(const detail::Completions* queue) const noexcept {
