@@ -379,6 +379,29 @@ BOOST_AUTO_TEST_CASE(reset_is_thrown_and_says_what_was_tried, *boost::unit_test:
     }
 }
 
+BOOST_AUTO_TEST_CASE(reset_that_nobody_waited_for_is_told_by_whatever_reads_next,
+                     *boost::unit_test::label("posix")) {
+    for (bool tries : {false, true}) {
+        Connected pair(listener);
+        std::error_code error;
+        run([&]() -> Task<> {
+            co_await pair.client.write_all(bytes_of("abc"));
+            std::string first = co_await receive_text(pair.server);
+            BOOST_TEST(first == "abc");
+            reset(pair.client);
+            co_await sleep_for(2ms);
+            std::array<std::byte, 4> buffer;
+            if (tries) {
+                pair.server.try_read(buffer, error);
+            } else {
+                Result<std::size_t> received = co_await as_result(pair.server.read(buffer));
+                if (!received) error = received.error();
+            }
+        });
+        BOOST_TEST((error == std::errc::connection_reset));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(outcome_has_the_chunk_or_the_exception) {
     run([&]() -> Task<> {
         co_await client.write_all(bytes_of("abc"));

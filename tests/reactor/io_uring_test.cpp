@@ -528,6 +528,53 @@ BOOST_AUTO_TEST_CASE(listener_that_another_thread_closes_lets_go_of_its_port_wit
     });
 }
 
+// While nobody waits, any thread may close a source; the kernel may be answering for it at that moment.
+BOOST_AUTO_TEST_CASE(stream_that_another_thread_closes_while_data_comes_is_no_harm_to_the_queue) {
+    Poll poll;
+    for (int i = 0; i < 300; ++i) {
+        Link link = stream_link();
+        Operation receive = Operation::receive_lent(link.source);
+        write_text(link.peer.get(), "first");
+        carry_out(poll, receive);
+        std::thread closer([&] {
+            write_text(link.peer.get(), "more");
+            link.source.close();
+        });
+        glance(poll);
+        closer.join();
+        glance(poll);
+
+        // Whoever has its place then has it whole.
+        Link next = stream_link();
+        poll.registrator().add(next.source, Token(static_cast<std::uint64_t>(i)), Interest::readable);
+        write_text(next.peer.get(), "x");
+        BOOST_TEST_REQUIRE(glance(poll).of(Token(static_cast<std::uint64_t>(i))) != nullptr);
+    }
+    BOOST_TEST(poll.in_flight() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(withdrawn_accept_that_was_never_submitted_takes_no_connection_of_another_listener) {
+    on_every_ring([] {
+        Poll poll;
+        Listening listening = tcp_listener();
+        const NativeHandle number = listening.source.native_handle();
+        Operation accept = Operation::accept(listening.source);
+        BOOST_TEST(!poll.submit(accept));
+        withdraw(poll, accept);
+
+        std::thread([&] { listening.source.close(); }).join();
+        Listening other = tcp_listener();
+        BOOST_TEST_REQUIRE(other.source.native_handle() == number);
+        const OwnedHandle client = start_connect(other.endpoint);
+        glance(poll);
+
+        Operation next = Operation::accept(other.source);
+        carry_out(poll, next);
+        BOOST_TEST(!next.has_failed());
+        OwnedHandle accepted(next.accepted());
+    });
+}
+
 // ---- Connections ----
 
 BOOST_AUTO_TEST_CASE(connection_of_a_withdrawn_accept_is_the_next_one_s) {
