@@ -48,8 +48,9 @@ struct Readiness {
 /// completion backends hand them to the kernel.
 ///
 /// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up · descriptors
-/// are close-on-exec · no allocation in `start` (the first accept of a listener apart), `wait` and `wake` · an operation that was started ends once: by
-/// `start`, by `cancel`, by `detach`, or by being pushed to the `Completions`.
+/// are close-on-exec · no allocation in `wake`, nor a message in `start` and `wait` (the first accept of a listener or
+/// `receive_lent` may allocate, and what is read ahead) · an operation that was started ends once: by `start`, by
+/// `cancel`, by `detach`, or by being pushed to the `Completions`.
 ///
 /// Thread-safety: says each function. "Locked": any thread, one at a time, under the core's lock, also while the owner
 ///                waits.

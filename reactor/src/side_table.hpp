@@ -13,7 +13,7 @@ namespace leat::detail {
 /// until a slot of its chunk has need of one. All of it is zero at first, and a large chunk's pages cost memory once they are
 /// used.
 ///
-/// Thread-safety: `find` any thread's; `demand` one thread at a time.
+/// Thread-safety: `find` any thread's, what it finds its user's; `demand` one thread at a time.
 template <class T>
 class SideTable {
     static_assert(std::is_trivially_destructible_v<T>);
