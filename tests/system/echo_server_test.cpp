@@ -296,6 +296,8 @@ BOOST_AUTO_TEST_CASE(terminate_waits_for_a_slow_reader) {
     Client slow(server.endpoint(), {.narrow = true});
     slow.send(60'000);
     slow.wait_until_arrived();
+    // At the server, that is, and not only at its listener, whose end would reset it.
+    server.wait_until_idle();
 
     server.signal(SIGTERM);
     wait_until_it_stopped_listening(server.endpoint());

@@ -542,6 +542,7 @@ BOOST_AUTO_TEST_CASE(drain_whose_questions_and_goodbyes_fail_loses_nothing) {
             Client slow(server.endpoint(), {.narrow = true});
             slow.send(10'000);
             slow.wait_until_arrived();
+            server.wait_until_idle();
 
             server.signal(SIGTERM);
             server.wait_until_idle();
