@@ -33,11 +33,15 @@ constexpr std::array refusals = {Refusal{"EPERM", EPERM}, Refusal{"ENOSYS", ENOS
 using Words = std::vector<std::string>;
 
 // What is to be written before a command so that io_uring refuses it, and nobody has chosen for it.
-Words refusing(const Refusal& refusal) {
+Words refusing(const Refusal& refusal, const char* assignment = nullptr) {
     const char* path = std::getenv("LEAT_REFUSE_IO_URING");
     if (path == nullptr)
         throw std::runtime_error("LEAT_REFUSE_IO_URING does not name the program that refuses");
-    return {"env", "-u", "LEAT_BACKEND", path, refusal.name};
+    Words words{"env", "-u", "LEAT_BACKEND"};
+    if (assignment != nullptr) words.emplace_back(assignment);
+    words.emplace_back(path);
+    words.emplace_back(refusal.name);
+    return words;
 }
 
 bool can_filter() {
@@ -105,10 +109,7 @@ BOOST_AUTO_TEST_CASE(backend_named_in_the_environment_ends_the_server_at_once) {
     if (!can_filter()) return;
     for (const Refusal& refusal : refusals) {
         BOOST_TEST_CONTEXT(refusal.name) {
-            Words launcher = refusing(refusal);
-            launcher.insert(launcher.begin() + 3, "LEAT_BACKEND=io_uring");
-
-            expect_refusal(run_to_its_end({.launcher = launcher}), refusal);
+            expect_refusal(run_to_its_end({.launcher = refusing(refusal, "LEAT_BACKEND=io_uring")}), refusal);
         }
     }
 }
