@@ -64,7 +64,7 @@ Listener* Listeners::find_or_add(Slot& slot) noexcept {
 void Listeners::arm(Listener& listener) noexcept {
     io_uring_sqe* request = requests_.demand();
     if (request == nullptr) {
-        end_waiting(listener, ECANCELED);
+        end_waiting(listener, Requests::unusable);
         return;
     }
     ::io_uring_prep_accept(request, listener.slot->handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);

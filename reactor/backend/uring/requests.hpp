@@ -3,6 +3,7 @@
 
 #include "backend/uring/ring.hpp"
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
@@ -57,6 +58,9 @@ public:
 
     Ring& ring() noexcept { return ring_; }
     const Ring& ring() const noexcept { return ring_; }
+
+    /// What an operation ends with that gets no request.
+    static constexpr std::int32_t unusable = EBADF;
 
     /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the ring can no longer be used.
     io_uring_sqe* demand() noexcept;

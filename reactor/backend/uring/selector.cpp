@@ -304,7 +304,7 @@ private:
         io_uring_sqe* request = requests_.demand();
         if (request == nullptr) {
             slot.unpark(Access::is_write(operation));
-            Access::error(operation) = ECANCELED;
+            Access::error(operation) = Requests::unusable;
             completions_.push(operation);
             return;
         }

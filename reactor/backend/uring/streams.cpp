@@ -205,7 +205,7 @@ Stream* Streams::demand(Slot& slot) noexcept {
 void Streams::arm(Stream& stream) noexcept {
     io_uring_sqe* request = requests_.demand();
     if (request == nullptr) {
-        take_error(stream, EBADF);
+        take_error(stream, Requests::unusable);
         return;
     }
     ::io_uring_prep_recv_multishot(request, stream.slot->handle, nullptr, 0, 0);
