@@ -67,8 +67,8 @@ void Listeners::arm(Listener& listener) noexcept {
         end_waiting(listener, Requests::unusable);
         return;
     }
-    ::io_uring_prep_accept(request, listener.slot->handle, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (!listener.is_single) request->ioprio = IORING_ACCEPT_MULTISHOT;
+    ::io_uring_prep_multishot_accept(request, listener.slot->handle, nullptr, nullptr,
+                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
     requests_.mark(*request, mark_of(listener));
     listener.is_armed = true;
 }
@@ -145,13 +145,9 @@ void Listeners::take_error(Listener& listener, std::int32_t error) noexcept {
     case EINTR:
     case EAGAIN:
         return;
-    case EINVAL:
-        if (!std::exchange(listener.is_single, true)) return;
-        break;
     default:
-        break;
+        end_waiting(listener, error);
     }
-    end_waiting(listener, error);
 }
 
 /// If nobody waits, who accepts next finds the error again.

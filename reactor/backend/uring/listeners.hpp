@@ -26,8 +26,6 @@ struct Listener {
     // An accept waits. Only then is the slot looked at, since while none does any thread may close the source.
     bool is_awaited = false;
     bool is_cancelling = false;
-    // The kernel does not know requests with several answers.
-    bool is_single = false;
     // The source is going: it is not asked for again.
     bool is_leaving = false;
     // Connections that came while nobody waited, the oldest first.

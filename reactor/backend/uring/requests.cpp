@@ -35,12 +35,11 @@ void Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
     ::io_uring_prep_cancel64(request, mark, 0);
     request->user_data = answer;
     // That it was found is told by its own end.
-    if ((ring_.features() & IORING_FEAT_CQE_SKIP) != 0) request->flags = IOSQE_CQE_SKIP_SUCCESS;
+    request->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
 bool Requests::advance(unsigned wanted) noexcept {
-    const int error =
-        ring_.has_completions() ? ring_.enter(0, std::nullopt) : ring_.enter(wanted, std::nullopt);
+    const int error = ring_.enter(ring_.has_completions() ? 0 : wanted, std::nullopt);
     reap();
     return will_pass(error);
 }
@@ -62,16 +61,12 @@ unsigned Requests::reap() noexcept {
 
 void Requests::end_all() noexcept {
     reap();
-    // Older kernels (before Linux 5.19) cannot be asked so: then closing the ring has to do.
-    int fruitless = 0;
-    while (held_ != 0 && fruitless < 100) {
-        const std::size_t before = held_;
+    while (held_ != 0) {
         io_uring_sqe* request = demand();
         if (request == nullptr) return;
         ::io_uring_prep_cancel64(request, 0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
         request->user_data = Mark::nobody;
         if (!advance(1)) return;
-        fruitless = held_ == before ? fruitless + 1 : 0;
     }
 }
 

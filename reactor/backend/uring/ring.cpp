@@ -93,8 +93,8 @@ Ring::~Ring() { ::io_uring_queue_exit(&ring_); }
 /// What there is no way around: a wait with a deadline, no end that is dropped, and the operations. IORING_OP_SOCKET stands for
 /// Linux 5.19: before, an accept on a listener that does not block was not waited with.
 void Ring::demand_features() const {
-    constexpr unsigned needed =
-        IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL;
+    constexpr unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |
+                                IORING_FEAT_FAST_POLL | IORING_FEAT_CQE_SKIP;
     if ((ring_.features & needed) != needed) fail(ENOSYS, "leat: io_uring: this kernel's lacks features");
 
     std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(

@@ -53,8 +53,6 @@ public:
     unsigned entries() const noexcept { return entries_; }
     /// Whether the kernel took all flags, and so is Linux 6.1 or newer.
     bool is_newest() const noexcept { return is_newest_; }
-    unsigned features() const noexcept { return ring_.features; }
-
     /// A request to be filled, or null while the queue is full. `index` is that of the request in the queue.
     io_uring_sqe* next_request() noexcept {
         if (tail_ - head() >= entries_) return nullptr;
