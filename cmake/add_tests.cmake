@@ -21,10 +21,10 @@ endfunction()
 # THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
 # a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
 # shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim); and on io_uring with
-# queues of eight. ONCE names those
-# that see to every backend by themselves. POSIX names those about what only such systems have; a case of another suite that
-# is so has the label `posix`, and one about backends that learn of readiness and make the calls themselves `readiness`. A
-# case with the label `one_batch` hangs on two events that come in one batch, which noise does not promise.
+# queues of eight. ONCE names those that see to every backend by themselves. POSIX names those about what only such systems
+# have; a case of another suite that is so has the label `posix`, and one about backends that learn of readiness and make the
+# calls themselves `readiness`. A case with the label `one_batch` hangs on two events that come in one batch, which noise
+# does not promise.
 function(leat_add_tests layer)
     cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)

@@ -24,12 +24,14 @@ endfunction()
 
 # Where liburing is installed, unless it is not wanted.
 set(io_uring_systems "")
+set(LEAT_HAS_IO_URING 0)
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     find_package(LibUring QUIET)
     option(LEAT_WITH_IO_URING "Build the backend on io_uring, with liburing" ${LibUring_FOUND})
     if(LEAT_WITH_IO_URING)
         find_package(LibUring REQUIRED)
         set(io_uring_systems Linux)
+        set(LEAT_HAS_IO_URING 1)
     endif()
 endif()
 leat_backend(
@@ -60,11 +62,6 @@ leat_backend(
         fork_guard_linux.cpp
         readiness_posix.cpp
         readiness_selector.cpp)
-
-set(LEAT_HAS_IO_URING 0)
-if(io_uring_systems)
-    set(LEAT_HAS_IO_URING 1)
-endif()
 
 set(kqueue_systems Darwin FreeBSD NetBSD OpenBSD DragonFly)
 if(LEAT_KQUEUE_ON_LINUX)

@@ -139,7 +139,7 @@ public:
 
     void detach(Slot& slot) noexcept override {
         if (!guard_.is_owner()) {
-            // Nobody waits, then; but a listener's request may stand.
+            // Nobody waits, then; but the request of a listener or a stream may be with the kernel.
             has_stale_.store(true, std::memory_order_release);
             wake();
             return;

@@ -41,15 +41,15 @@ struct Flight {
 
 /// Whether the kernel carries out operations of this kind itself.
 ///
-/// Not those on what is no socket: a read of a descriptor that does not block is not waited with (io_uring_enter(2)). Nor a vectored
-/// receive: the kernel writes into its msghdr at the end, which would have to live as long.
+/// Not those on what is no socket: a read of a descriptor that does not block is not waited with (io_uring_enter(2)). Nor
+/// a vectored receive: the kernel writes into its msghdr at the end, which would have to live as long.
 bool is_transfer(OperationRecord::Kind kind) noexcept;
 
 /// Whether an operation is tried whatever is known of its source: with nothing to move, or a read where reads end.
 bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept;
 
-/// Fills in the request for what is left of the operation. `header` lives until that is submitted. `goes_on`: the kernel may go on until
-/// all is done, and tells how far it came where it is stopped (older ones do not).
+/// Fills in the request for what is left of the operation. `header` lives until that is submitted. `goes_on`: the kernel
+/// may go on until all is done, and tells how far it came where it is stopped (older ones do not).
 void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const Slot& slot, msghdr& header,
                       bool goes_on) noexcept;
 void prepare_poll(io_uring_sqe& request, const OperationRecord& operation, const Slot& slot) noexcept;

@@ -127,7 +127,7 @@ private:
 ///     while (poll.poll(events) != PollStatus::closed)
 ///         for (const Event& event : events) handle(event.token());
 ///
-/// Thread-safety: `registrator`, `wake`, `close`, `backend` from any thread; the rest from the owner's.
+/// Thread-safety: `registrator`, `wake`, `close`, `backend`, `passed_over` from any thread; the rest from the owner's.
 /// Lifetime:      destroying it closes it. Sources and Registrators may outlive it. Nobody may be in `poll`.
 class Poll {
 public:
@@ -190,7 +190,8 @@ public:
     void wake() noexcept;
     void close() noexcept;
 
-    /// For another event loop: readable when `poll` has something to report (timers apart).
+    /// For another event loop: readable when `poll` has something to report (timers apart). Makes the calling thread the owner, as
+    /// the first `poll` would.
     ///
     /// Errors: `std::errc::operation_not_supported` where a backend has no such handle.
     NativeHandle native_handle() const;

@@ -67,8 +67,8 @@ public:
     /// Thread-safety: the Poll's owner.
     void retry(Interest interest) noexcept;
 
-    /// What the kernel has read ahead of the program, of a stream that lends its buffers on io_uring: as much as fits is moved, or
-    /// copied only. For who is about to read from the handle itself: after this the kernel reads no more by itself, and
+    /// What the kernel has read ahead of the program, of a stream that lends its buffers on io_uring: as much as fits is
+    /// taken, or only copied. For who is about to read from the handle itself: after this the kernel reads no more by itself, and
     /// zero means that there is nothing but what the handle gives, or an error that the kernel has found. The streams of `net` do it themselves.
     ///
     /// Thread-safety: the Poll's owner.
