@@ -15,6 +15,9 @@ namespace {
 using Access = OperationAccess;
 
 std::uint64_t mark_of(const Listener& listener) noexcept { return Mark::of(&listener, Mark::Kind::listener); }
+std::uint64_t answer_of(const Listener& listener) noexcept {
+    return Mark::of(listener.slot, Mark::Kind::cancel_listener);
+}
 
 void close_all(std::vector<NativeHandle>& handles) noexcept {
     for (NativeHandle handle : handles)
@@ -42,10 +45,10 @@ bool Listeners::start(OperationRecord& operation, Slot& slot) noexcept {
         may_be_unwanted_ = true;
         return true;
     }
-    listener->is_awaited = true;
+    listener->standing.is_awaited = true;
     slot.park(false, operation);
     completions_.park(operation);
-    if (!listener->is_armed) arm(*listener);
+    if (!listener->standing.is_armed) arm(*listener);
     return false;
 }
 
@@ -70,34 +73,29 @@ void Listeners::arm(Listener& listener) noexcept {
     ::io_uring_prep_multishot_accept(request, listener.slot->handle, nullptr, nullptr,
                                      SOCK_NONBLOCK | SOCK_CLOEXEC);
     requests_.mark(*request, mark_of(listener));
-    listener.is_armed = true;
+    listener.standing.is_armed = true;
 }
 
 void Listeners::disarm(Listener& listener) noexcept {
-    if (!listener.is_armed || listener.is_cancelling) return;
-    listener.is_cancelling = true;
-    requests_.cancel(mark_of(listener), Mark::of(listener.slot, Mark::Kind::cancel_listener));
+    requests_.take_back(listener.standing, mark_of(listener), answer_of(listener));
 }
 
 void Listeners::disarm_again(const Slot& slot) noexcept {
     auto found = listeners_.find(&slot);
-    if (found == listeners_.end() || !found->second.is_cancelling) return;
-    found->second.is_cancelling = false;
-    disarm(found->second);
+    if (found == listeners_.end()) return;
+    Listener& listener = found->second;
+    requests_.take_back_again(listener.standing, mark_of(listener), answer_of(listener));
 }
 
 void Listeners::rest() noexcept {
     if (!std::exchange(may_be_unwanted_, false)) return;
     for (auto& [slot, listener] : listeners_)
-        if (!listener.is_awaited) disarm(listener);
+        if (!listener.standing.is_awaited) disarm(listener);
 }
 
 void Listeners::take(Listener& listener, const io_uring_cqe& completion) noexcept {
-    if ((completion.flags & IORING_CQE_F_MORE) == 0) {
-        listener.is_armed = false;
-        listener.is_cancelling = false;
-    }
-    if (!listener.is_awaited && listener.is_stale()) {
+    listener.standing.note_answer(completion);
+    if (!listener.standing.is_awaited && listener.is_stale()) {
         if (completion.res >= 0) ::close(completion.res);
         return;
     }
@@ -106,16 +104,19 @@ void Listeners::take(Listener& listener, const io_uring_cqe& completion) noexcep
     else
         take_error(listener, -completion.res);
     // A request with several answers may end at any time: because the queue of ends was full, say.
-    if (!listener.is_armed && !listener.is_leaving && listener.is_awaited) arm(listener);
+    if (!listener.standing.is_armed && !listener.standing.is_resting && listener.standing.is_awaited)
+        arm(listener);
 }
 
 void Listeners::note_unwanted(const Slot& slot) noexcept {
-    if (auto found = listeners_.find(&slot); found != listeners_.end()) found->second.is_awaited = false;
+    if (auto found = listeners_.find(&slot); found != listeners_.end())
+        found->second.standing.is_awaited = false;
     may_be_unwanted_ = true;
 }
 
 OperationRecord* Listeners::take_waiting(Listener& listener) noexcept {
-    if (!std::exchange(listener.is_awaited, false)) return nullptr;
+    if (!listener.standing.is_awaited) return nullptr;
+    listener.standing.is_awaited = false;
     OperationRecord* operation = listener.slot->waiting(false);
     listener.slot->unpark(false);
     return operation;
@@ -177,11 +178,8 @@ void Listeners::detach_stale() noexcept {
 }
 
 void Listeners::let_go(Listener& listener) noexcept {
-    listener.is_leaving = true;
-    disarm(listener);
     // What comes meanwhile goes to who waits, or to those that came before it.
-    while (listener.is_armed && requests_.advance(1)) {
-    }
+    requests_.lay_to_rest(listener.standing, mark_of(listener), answer_of(listener));
     close_all(listener.arrivals);
 }
 

@@ -21,13 +21,7 @@ struct Listener {
 
     Slot* slot;
     std::uint32_t generation;
-    // The kernel has the request; it was asked to give it back.
-    bool is_armed = false;
-    // An accept waits. Only then is the slot looked at, since while none does any thread may close the source.
-    bool is_awaited = false;
-    bool is_cancelling = false;
-    // The source is going: it is not asked for again.
-    bool is_leaving = false;
+    Standing standing{};
     // Connections that came while nobody waited, the oldest first.
     std::vector<NativeHandle> arrivals;
 };

@@ -38,6 +38,25 @@ void Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
     request->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
+void Requests::take_back(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
+    if (!standing.is_armed || standing.is_cancelling) return;
+    standing.is_cancelling = true;
+    cancel(mark, answer);
+}
+
+void Requests::take_back_again(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
+    if (!standing.is_cancelling) return;
+    standing.is_cancelling = false;
+    take_back(standing, mark, answer);
+}
+
+void Requests::lay_to_rest(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
+    standing.is_resting = true;
+    take_back(standing, mark, answer);
+    while (standing.is_armed && advance(1)) {
+    }
+}
+
 bool Requests::advance(unsigned wanted) noexcept {
     const int error = ring_.enter(ring_.has_completions() ? 0 : wanted, std::nullopt);
     reap();

@@ -39,6 +39,24 @@ struct Mark {
     }
 };
 
+/// A request that stays with the kernel and is answered more than once ("multishot", io_uring_enter(2)), until it is taken back.
+/// All false at first.
+struct Standing {
+    // The kernel has it; it was asked to give it back; it is not to be made again.
+    bool is_armed : 1;
+    bool is_cancelling : 1;
+    bool is_resting : 1;
+    // An operation waits for an answer. Only then is the slot looked at, since while none does any thread may close the
+    // source.
+    bool is_awaited : 1;
+
+    void note_answer(const io_uring_cqe& completion) noexcept {
+        if ((completion.flags & IORING_CQE_F_MORE) != 0) return;
+        is_armed = false;
+        is_cancelling = false;
+    }
+};
+
 /// A ring in which a request always finds a place: a full queue is given to the kernel first, and where the kernel takes
 /// nothing because it has no place for more ends, those are taken.
 ///
@@ -73,6 +91,13 @@ public:
     /// may have ended, or have been between two tries, where the kernel does not see it; then it has to be asked for
     /// again.
     void cancel(std::uint64_t mark, std::uint64_t answer) noexcept;
+
+    /// Asks for a standing request to be given back; its last answer tells that it is.
+    void take_back(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
+    /// The same once more, where it was not found.
+    void take_back_again(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
+    /// Returns when it is back, and is not to be made again.
+    void lay_to_rest(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
 
     /// Enters until there are `wanted` ends, and takes those that are there. False: the ring can no longer be used by this
     /// thread.

@@ -87,13 +87,9 @@ public:
             Access::state(operation) = Access::State::ended;
             return true;
         }
-        if (!is_write && Streams::reads_ahead(slot)) {
-            if (streams_.serve(operation, slot) == Streams::Found::all) {
-                Access::state(operation) = Access::State::ended;
-                return true;
-            }
-        }
-        const Step step = begin(operation, slot);
+        const bool is_served =
+            !is_write && Streams::reads_ahead(slot) && streams_.serve(operation, slot) == Streams::Found::all;
+        const Step step = is_served ? Step::ended : begin(operation, slot);
         if (step == Step::ended) {
             Access::state(operation) = Access::State::ended;
             return true;

@@ -19,6 +19,9 @@ using Access = OperationAccess;
 using Kind = OperationRecord::Kind;
 
 std::uint64_t mark_of(const Stream& stream) noexcept { return Mark::of(&stream, Mark::Kind::stream); }
+std::uint64_t answer_of(const Stream& stream) noexcept {
+    return Mark::of(stream.slot, Mark::Kind::cancel_stream);
+}
 
 void give_back(std::byte* buffer) noexcept { BufferPool::of(buffer).give_back(buffer); }
 
@@ -85,11 +88,11 @@ bool Streams::start(OperationRecord& operation, Slot& slot) noexcept {
         Access::state(operation) = Access::State::ended;
         return true;
     }
-    stream->is_resting = false;
-    stream->is_awaited = true;
+    stream->standing.is_resting = false;
+    stream->standing.is_awaited = true;
     slot.park(false, operation);
     completions_.park(operation);
-    if (!stream->is_armed) arm(*stream);
+    if (!stream->standing.is_armed) arm(*stream);
     return false;
 }
 
@@ -182,7 +185,7 @@ std::size_t Streams::copy_out(Stream& stream, const MutableBuffer* buffers, std:
 void Streams::end_reads(Slot& slot) noexcept {
     Stream& stream = *streams_.find(slot);
     // When the request is back, whoever waits finds what has arrived, or the end.
-    if (stream.is_armed)
+    if (stream.standing.is_armed)
         disarm(stream);
     else
         go_on(stream);
@@ -212,28 +215,21 @@ void Streams::arm(Stream& stream) noexcept {
     request->flags |= IOSQE_BUFFER_SELECT;
     request->buf_group = BufferRing::group;
     requests_.mark(*request, mark_of(stream));
-    stream.is_armed = true;
+    stream.standing.is_armed = true;
 }
 
 void Streams::disarm(Stream& stream) noexcept {
-    if (!stream.is_armed || stream.is_cancelling) return;
-    stream.is_cancelling = true;
-    requests_.cancel(mark_of(stream), Mark::of(stream.slot, Mark::Kind::cancel_stream));
+    requests_.take_back(stream.standing, mark_of(stream), answer_of(stream));
 }
 
 void Streams::disarm_again(const Slot& slot) noexcept {
     Stream* stream = streams_.find(slot);
-    if (stream == nullptr || !stream->is_cancelling) return;
-    stream->is_cancelling = false;
-    disarm(*stream);
+    if (stream != nullptr) requests_.take_back_again(stream->standing, mark_of(*stream), answer_of(*stream));
 }
 
 /// Takes the request back, so that nothing more is read ahead.
 void Streams::rest(Stream& stream) noexcept {
-    stream.is_resting = true;
-    disarm(stream);
-    while (stream.is_armed && requests_.advance(1)) {
-    }
+    requests_.lay_to_rest(stream.standing, mark_of(stream), answer_of(stream));
 }
 
 void Streams::let_go(Stream& stream) noexcept {
@@ -242,7 +238,7 @@ void Streams::let_go(Stream& stream) noexcept {
     stream.error = 0;
     // Another source may have the slot by now.
     if (!stream.is_stale()) stream.slot->gathered = 0;
-    stream.is_awaited = false;
+    stream.standing.is_awaited = false;
     stream.slot = nullptr;
 }
 
@@ -272,15 +268,12 @@ void Streams::detach_stale(SlotTable& slots) noexcept {
 // ---- What the kernel answers ----
 
 OperationRecord* Streams::waiting(const Stream& stream) const noexcept {
-    return stream.is_awaited ? stream.slot->waiting(false) : nullptr;
+    return stream.standing.is_awaited ? stream.slot->waiting(false) : nullptr;
 }
 
 void Streams::take(Stream& stream, const io_uring_cqe& completion) noexcept {
-    if ((completion.flags & IORING_CQE_F_MORE) == 0) {
-        stream.is_armed = false;
-        stream.is_cancelling = false;
-    }
-    if (!stream.is_awaited && stream.is_stale()) {
+    stream.standing.note_answer(completion);
+    if (!stream.standing.is_awaited && stream.is_stale()) {
         if ((completion.flags & IORING_CQE_F_BUFFER) != 0) give_back(buffers_.take(completion));
         return;
     }
@@ -288,7 +281,7 @@ void Streams::take(Stream& stream, const io_uring_cqe& completion) noexcept {
         take_piece(stream, completion);
     else
         take_error(stream, -completion.res);
-    if (!stream.is_armed) go_on(stream);
+    if (!stream.standing.is_armed) go_on(stream);
 }
 
 /// The request is not with the kernel: if anybody waits, it is made again, or he is told what is to be told.
@@ -300,7 +293,7 @@ void Streams::go_on(Stream& stream) noexcept {
         end_waiting(stream);
     } else if (stream.slot->reads_end) {
         if (attempt(*operation, *stream.slot) == Attempt::ended) end_waiting(stream);
-    } else if (!stream.is_resting) {
+    } else if (!stream.standing.is_resting) {
         arm(stream);
     }
 }
@@ -308,7 +301,7 @@ void Streams::go_on(Stream& stream) noexcept {
 void Streams::end_waiting(Stream& stream) noexcept {
     OperationRecord& operation = *stream.slot->waiting(false);
     stream.slot->unpark(false);
-    stream.is_awaited = false;
+    stream.standing.is_awaited = false;
     completions_.push(operation);
 }
 

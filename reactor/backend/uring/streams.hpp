@@ -63,16 +63,13 @@ struct Stream {
     std::uint16_t piece_count;
     // The system's error number of an answer that nobody waited for: the next read's.
     std::uint8_t error;
-    // The kernel has the request; it was asked to give it back; it is not to be made again.
-    bool is_armed : 1;
-    // An operation waits. Only then is the slot looked at, since while none does any thread may close the source.
-    bool is_awaited : 1;
-    bool is_cancelling : 1;
-    bool is_resting : 1;
+    Standing standing;
 
     /// Whether the source has gone: another thread may have closed it.
     bool is_stale() const noexcept { return slot->generation.load(std::memory_order_acquire) != generation; }
 };
+
+static_assert(sizeof(Stream) == 24);
 
 /// The streams of a queue on which `receive_lent` was called.
 ///
