@@ -125,6 +125,16 @@ void expect_one_outcome_and_no_byte_lost(Poll& poll, Conversation& conversation)
     BOOST_TEST(glance(poll).events.empty());
 }
 
+// What happens on every ring to a receive that has been submitted, and of which the kernel has not heard.
+void on_one_receive(const std::function<void(Poll&, Conversation&)>& story) {
+    on_every_ring([&] {
+        Poll poll;
+        Conversation conversation;
+        BOOST_TEST(!poll.submit(conversation.operation));
+        story(poll, conversation);
+    });
+}
+
 // Whether the near end is gone as seen from here, at this moment.
 bool is_at_the_end(const OwnedHandle& peer) {
     std::array<char, 16> found{};
@@ -318,11 +328,7 @@ BOOST_AUTO_TEST_CASE(sources_are_closed_by_the_thousand_with_their_operations_in
 // ---- A withdrawal and a result ----
 
 BOOST_AUTO_TEST_CASE(cancel_before_the_kernel_has_heard_of_it) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
-
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         poll.cancel(conversation.operation);
         await_all(poll);
 
@@ -333,11 +339,7 @@ BOOST_AUTO_TEST_CASE(cancel_before_the_kernel_has_heard_of_it) {
 }
 
 BOOST_AUTO_TEST_CASE(cancel_before_the_kernel_has_heard_of_it_when_data_comes_with_that) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
-
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         poll.cancel(conversation.operation);
         write_text(conversation.link.peer.get(), "x");
 
@@ -346,10 +348,7 @@ BOOST_AUTO_TEST_CASE(cancel_before_the_kernel_has_heard_of_it_when_data_comes_wi
 }
 
 BOOST_AUTO_TEST_CASE(cancel_in_flight) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         BOOST_TEST(glance(poll).events.empty());
 
         poll.cancel(conversation.operation);
@@ -362,10 +361,7 @@ BOOST_AUTO_TEST_CASE(cancel_in_flight) {
 }
 
 BOOST_AUTO_TEST_CASE(cancel_after_the_kernel_has_ended_it) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         BOOST_TEST(glance(poll).events.empty());
         write_text(conversation.link.peer.get(), "x");
 
@@ -376,10 +372,7 @@ BOOST_AUTO_TEST_CASE(cancel_after_the_kernel_has_ended_it) {
 }
 
 BOOST_AUTO_TEST_CASE(cancel_after_its_end_was_taken_changes_nothing) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         write_text(conversation.link.peer.get(), "x");
         await_all(poll);
 
@@ -391,10 +384,7 @@ BOOST_AUTO_TEST_CASE(cancel_after_its_end_was_taken_changes_nothing) {
 }
 
 BOOST_AUTO_TEST_CASE(cancel_twice_is_one_outcome) {
-    on_every_ring([] {
-        Poll poll;
-        Conversation conversation;
-        BOOST_TEST(!poll.submit(conversation.operation));
+    on_one_receive([](Poll& poll, Conversation& conversation) {
         BOOST_TEST(glance(poll).events.empty());
 
         poll.cancel(conversation.operation);
