@@ -51,4 +51,19 @@ void expect_byte_exact_traffic(const Injection& fault, const std::string& call) 
     expect_clean_end(server);
 }
 
+void expect_a_narrow_reader_gets_everything(const Injection& fault) {
+    EchoServer server(fault);
+    Client probe(server.endpoint());
+    Client narrow(server.endpoint(), {.narrow = true});
+
+    std::uint64_t moved = 1;
+    for (int idle_rounds = 0; idle_rounds < 20; idle_rounds = moved > 0 ? 0 : idle_rounds + 1) {
+        moved = narrow.send_what_fits(mebibyte);
+        probe.expect_echo(64);
+    }
+
+    BOOST_TEST(narrow.echoes_to_the_end(mebibyte));
+    expect_clean_end(server);
+}
+
 }  // namespace leat::test

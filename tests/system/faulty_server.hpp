@@ -22,4 +22,7 @@ void expect_clean_end(EchoServer& server);
 /// Lockstep, streaming and half-closed traffic, all of it under `fault`, which hits `call` more than a few times.
 void expect_byte_exact_traffic(const Injection& fault, const std::string& call);
 
+/// What is sent to it without being read stops, and then comes back whole, under `fault`.
+void expect_a_narrow_reader_gets_everything(const Injection& fault);
+
 }  // namespace leat::test
