@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include "support/allocations.hpp"
+
 #include <leat/net/tcp_listener.hpp>
 #include <leat/net/tcp_stream.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/task_group.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -49,6 +52,26 @@ Task<> together(A& a, B& b) {
         co_return;
     };
     co_await task_group(body);
+}
+
+/// How many allocations a thousand messages make that the client sends and `serve()`, a task, sends back.
+template <class Serve>
+std::size_t allocations_of_messages(LoopbackPair& pair, Serve& serve) {
+    std::size_t allocations = 0;
+    auto ask = [&]() -> Task<> {
+        std::array<std::byte, 64> buffer{};
+        std::size_t before = 0;
+        for (int i = 0; i < 1000; ++i) {
+            // Past the first rounds, which register, and make what is used from then on.
+            if (i == 10) before = allocations_made();
+            co_await pair.client.write_all(buffer);
+            co_await pair.client.read_exactly(buffer);
+        }
+        allocations = allocations_made() - before;
+        pair.client.close();
+    };
+    pair.executor.run_until(together(serve, ask));
+    return allocations;
 }
 
 /// Reads until the end of the stream.
