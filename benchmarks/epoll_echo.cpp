@@ -5,6 +5,8 @@
 // call that would only say EAGAIN; a partial write is kept and goes on when there is room; nothing is read
 // meanwhile, so that a peer which never reads costs one buffer. The buffer belongs to the connection, as it does in
 // the coroutine's frame.
+#include "address.hpp"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -16,7 +18,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -34,24 +35,6 @@ constexpr int batch_size = 256;
 volatile std::sig_atomic_t asked_to_end = 0;
 
 [[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
-
-sockaddr_in parse_address(std::string_view text) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    std::size_t colon = text.rfind(':');
-    std::uint16_t port = 0;
-    if (colon != text.npos) {
-        std::string_view digits = text.substr(colon + 1);
-        auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-        bool is_number = error == std::errc() && end == digits.data() + digits.size() && !digits.empty();
-        address.sin_port = htons(port);
-        if (is_number &&
-            inet_pton(AF_INET, std::string(text.substr(0, colon)).c_str(), &address.sin_addr) == 1) {
-            return address;
-        }
-    }
-    throw std::invalid_argument(fmt::format("not an IPv4 address and port: {}", text));
-}
 
 struct Connection {
     int fd;
