@@ -3,9 +3,21 @@
 
 namespace leat::detail {
 
-void ScopeWait::run(TaskFrame& body) noexcept {
+void ScopeWait::run(TaskFrame& body) noexcept { run(body, TimePoint::max()); }
+
+void ScopeWait::run(TaskFrame& body, TimePoint deadline) noexcept {
     stopping_ = environment().is_cancelled();
     inside_.enter(environment());
+    inside_.limit_deadline(deadline);
+    begin(body);
+}
+
+void ScopeWait::run_apart(TaskFrame& body) noexcept {
+    inside_.stand_apart(environment());
+    begin(body);
+}
+
+void ScopeWait::begin(TaskFrame& body) noexcept {
     body_ = &body;
     begin_task(body, inside_, *this);
     suspend();

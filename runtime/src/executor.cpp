@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <random>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -39,6 +40,11 @@ constexpr Duration time_between_looks = std::chrono::microseconds(50);
 constexpr std::size_t nesting_stack = 16 * 1024;
 constexpr std::size_t whole_batch = detail::Completions::unlimited;
 
+std::uint64_t seed_from_system() {
+    std::random_device device;
+    return (static_cast<std::uint64_t>(device()) << 32) | device();
+}
+
 }  // namespace
 
 bool unwinding() noexcept { return is_unwinding; }
@@ -51,7 +57,8 @@ Executor::Executor(ExecutorOptions options)
       poll_(options_.backend, *options_.clock),
       events_(options_.batch),
       timers_(options_.clock->now()),
-      inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())) {
+      inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())),
+      random_state_(options_.seed ? *options_.seed : seed_from_system()) {
     if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
     if (!poll_.passed_over().empty())
         notice_always(poll_.passed_over() + "; " + std::string(poll_.backend().name()) + " is used instead");
@@ -201,6 +208,15 @@ void Executor::wake_host() noexcept {
 }
 
 Remote Executor::remote() { return Remote(inbox_); }
+
+// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+std::uint64_t Executor::random() noexcept {
+    random_state_ += 0x9e3779b97f4a7c15;
+    std::uint64_t z = random_state_;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
 
 // ---- One round ----
 

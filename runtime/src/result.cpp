@@ -4,6 +4,7 @@
 #include "src/failure.hpp"
 
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/failures.hpp>
 
 #include <new>
 
@@ -29,7 +30,7 @@ std::string text_of(const std::exception_ptr& exception) {
 
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept {
     try {
-        executor.notice_always(std::string(what) + ": " + text_of(exception));
+        executor.notice_always(std::string(what) + ": " + describe_failure(exception));
     } catch (const std::bad_alloc&) {
         executor.notice_always(what);
     }

@@ -57,7 +57,7 @@ void TaskGroup::fail(std::exception_ptr failure) noexcept {
         cancel();
         return;
     }
-    detail::notice_failure(environment_.executor(), "one more failure in a group that has failed", failure);
+    detail::attach_or_tell(environment_.executor(), failure_, std::move(failure));
 }
 
 void TaskGroup::cancel() noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
 #include <coroutine>
@@ -15,7 +16,7 @@ namespace leat {
 
 namespace detail {
 
-/// Runs one task in a scope of its own: what `cancel_scope` and `timeout` of a task have in common.
+/// Runs one task in a scope of its own: what `cancel_scope`, `timeout` of a task, `shield` and others have in common.
 class ScopeWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
@@ -39,12 +40,18 @@ protected:
 
     /// Starts `body`, whose frame it owns from now on.
     void run(TaskFrame& body) noexcept;
+    /// The same with a deadline that all inside can see; whoever derives keeps it.
+    void run(TaskFrame& body, TimePoint deadline) noexcept;
+    /// The same in a scope that nothing around it reaches; whoever derives does not pass a cancellation on.
+    void run_apart(TaskFrame& body) noexcept;
 
     /// Whether the body was cancelled, and so has no result.
     bool was_unwound() const noexcept { return body_ == nullptr; }
     TaskFrame& body() const noexcept { return *body_; }
 
 private:
+    void begin(TaskFrame& body) noexcept;
+
     Environment inside_;
     TaskFrame* body_ = nullptr;
     bool has_ended_ = false;
@@ -66,6 +73,31 @@ struct MaybeValue<void> {
 /// A value that may be missing: `std::optional<T>`, or for void a bool that says whether the end was reached.
 template <class T>
 using Maybe = typename detail::MaybeValue<T>::type;
+
+namespace detail {
+
+/// `take_outcome` of a task whose end may be missing, and was not.
+template <class T>
+Maybe<T> take_maybe(TaskFrame& ended) {
+    if constexpr (std::is_void_v<T>) {
+        take_outcome<T>(ended);
+        return true;
+    } else {
+        return Maybe<T>(take_outcome<T>(ended));
+    }
+}
+
+/// A result that may be missing, and was not.
+template <class T>
+Result<Maybe<T>> maybe_result(Result<T>&& result) {
+    if (!result) return Unexpected<std::error_code>(result.error());
+    if constexpr (std::is_void_v<T>)
+        return Result<Maybe<T>>(true);
+    else
+        return Result<Maybe<T>>(Maybe<T>(std::move(*result)));
+}
+
+}  // namespace detail
 
 template <class Body>
 class CancelScopeOperation;
@@ -114,15 +146,7 @@ public:
 
     Maybe<body_value> await_resume() {
         if (was_unwound()) return Maybe<body_value>();
-        if (std::exception_ptr exception = take_exception(body()))
-            std::rethrow_exception(std::move(exception));
-        auto& promise = static_cast<detail::TaskPromise<body_value>&>(body());
-        if constexpr (std::is_void_v<body_value>) {
-            promise.take();
-            return true;
-        } else {
-            return Maybe<body_value>(promise.take());
-        }
+        return detail::take_maybe<body_value>(body());
     }
 
 private:

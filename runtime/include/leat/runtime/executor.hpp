@@ -50,6 +50,8 @@ struct ExecutorOptions {
     /// How long the destructor lets cancelled tasks finish what cannot be cut short, before it names them and
     /// aborts. In real time.
     Duration shutdown_deadline = std::chrono::seconds(10);
+    /// Where the executor's random stream begins; by default at a place that the system chooses.
+    std::optional<std::uint64_t> seed;
 };
 
 /// What an Executor has done so far.
@@ -130,6 +132,9 @@ public:
     TimePoint now() const noexcept { return options_.clock->now(); }
     Backend backend() const noexcept { return poll_.backend(); }
     const ExecutorStats& stats() const noexcept { return stats_; }
+
+    /// The next number of the executor's random stream: for jitter and the like, not for secrets.
+    std::uint64_t random() noexcept;
 
     /// Gives a notice to `ExecutorOptions::diagnostic`, within the rate limit. Never throws.
     void notice(std::string_view text) noexcept;
@@ -247,10 +252,18 @@ private:
     TimePoint notice_window_{};
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;
+    std::uint64_t random_state_;
 };
 
 inline Environment::Environment(Executor& executor) noexcept
     : queue_(&executor.poll().completions()), executor_(&executor) {}
+
+inline void Environment::stand_apart(const Environment& other) noexcept {
+    executor_ = other.executor_;
+    outer_ = nullptr;
+    queue_ = &executor_->poll().completions();
+    deadline_ = TimePoint::max();
+}
 
 inline void Wait::resume_later() noexcept { executor().make_ready(*this); }
 

@@ -56,6 +56,48 @@ public:
 
 // The `std::system_error` in `exception` as a code; any other exception is thrown.
 std::error_code code_or_rethrow(std::exception_ptr exception);
+// The same; what is attached to it, which no code can tell, becomes notices.
+std::error_code code_or_tell(Executor& executor, std::exception_ptr failure);
+
+// What a task that has come to its end gives, once.
+template <class T>
+Result<T> take_result(TaskFrame& ended) {
+    if (std::exception_ptr exception = take_exception(ended))
+        return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
+    if constexpr (std::is_void_v<T>) {
+        take_value<T>(ended);
+        return Result<T>();
+    } else {
+        return Result<T>(take_value<T>(ended));
+    }
+}
+
+/// A leaf wait as a task, for those who run tasks.
+template <ResultWait A>
+Task<typename A::value_type> as_task(A awaitable) {
+    if constexpr (std::is_void_v<typename A::value_type>) {
+        co_await awaitable;
+    } else {
+        typename A::value_type value = co_await awaitable;
+        co_return value;
+    }
+}
+template <WaitRequest R>
+auto as_task(const R& request) {
+    return as_task(static_cast<typename R::operation_type>(request));
+}
+template <class T>
+Task<T> as_task(Task<T>&& task) noexcept {
+    return std::move(task);
+}
+
+/// Whatever a combinator can run: a task, a leaf wait, or a request for one.
+template <class A>
+concept Awaitable = is_task<A> || ResultWait<A> || WaitRequest<A>;
+
+/// What awaiting it gives.
+template <Awaitable A>
+using AwaitedValue = typename decltype(as_task(std::declval<A>()))::value_type;
 
 template <class T>
 class TaskAsResult final : public TaskAwaiter<T> {

@@ -192,7 +192,10 @@ public:
     Task<T> get_return_object(std::source_location definition = std::source_location::current()) noexcept;
     std::suspend_always initial_suspend() const noexcept { return {}; }
     FinalSuspend final_suspend() const noexcept { return {}; }
-    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void unhandled_exception() noexcept {
+        exception_ = std::current_exception();
+        note_passage(exception_, *this);
+    }
 
     template <class U>
     TaskAwaiter<U> await_transform(Task<U>&& task) noexcept {
@@ -309,6 +312,18 @@ void FinalSuspend::await_suspend(std::coroutine_handle<Promise> handle) const no
 
 template <class T>
 TaskAwaiter<T>::TaskAwaiter(Task<T>&& task) noexcept : TaskAwaiterBase(task.release().promise()) {}
+
+/// What a task that has come to its end gives, once.
+template <class T>
+T take_value(TaskFrame& ended) {
+    return static_cast<TaskPromise<T>&>(ended).take();
+}
+/// The same, or it throws what the task threw.
+template <class T>
+T take_outcome(TaskFrame& ended) {
+    if (std::exception_ptr exception = take_exception(ended)) std::rethrow_exception(std::move(exception));
+    return take_value<T>(ended);
+}
 
 }  // namespace detail
 

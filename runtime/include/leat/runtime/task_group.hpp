@@ -293,7 +293,7 @@ public:
 
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(detail::code_or_rethrow(std::move(failure)));
+            return Unexpected<std::error_code>(detail::code_or_tell(executor(), std::move(failure)));
         if constexpr (std::is_void_v<value_type>) {
             return Result<value_type>();
         } else {
@@ -316,7 +316,7 @@ private:
 ///     co_await leat::task_group(body);
 ///
 /// Gives the body's value. The first failure, of a child or the body, cancels the rest; all are awaited; then it is
-/// thrown. Later failures are given as notices to the executor's diagnostic: none is dropped.
+/// thrown. Later failures are attached to it (`attached_failures`, `describe_failure`): none is dropped.
 ///
 /// Lifetime:     name the body first, as above: GCC 12 destroys a capturing lambda beside an await twice.
 /// Errors:       the first failure; `cancelled` if `group.cancel()` ended a body that owes a value.

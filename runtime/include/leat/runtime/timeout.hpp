@@ -50,8 +50,7 @@ public:
 
     bool await_ready() {
         if (A::await_ready()) return true;
-        if (!this->environment().is_cancelled())
-            this->executor().timers().arm(expiry_, limit_.deadline(this->executor()));
+        if (!this->environment().is_cancelled()) arm();
         return false;
     }
 
@@ -83,6 +82,12 @@ protected:
     }
 
 private:
+    void arm() noexcept {
+        TimePoint deadline = limit_.deadline(this->executor());
+        // One around it that comes first ends this wait, too.
+        if (deadline < this->environment().deadline()) this->executor().timers().arm(expiry_, deadline);
+    }
+
     // A member, since the wait may be a timer itself.
     class Expiry final : public Timer {
     public:
@@ -120,12 +125,7 @@ public:
 
     Result<value_type> result() {
         if (this->has_timed_out()) return Result<value_type>(value_type());
-        Result<typename A::value_type> result = TimedWait<A>::result();
-        if (!result) return Unexpected<std::error_code>(result.error());
-        if constexpr (std::is_void_v<typename A::value_type>)
-            return Result<value_type>(true);
-        else
-            return Result<value_type>(value_type(std::move(*result)));
+        return maybe_result<typename A::value_type>(TimedWait<A>::result());
     }
 };
 
@@ -139,31 +139,23 @@ public:
     TimedTask(TimedTask&&) noexcept = default;
 
     void await_suspend(std::coroutine_handle<>) noexcept {
-        executor().timers().arm(*this, limit_.deadline(executor()));
-        run(task_.release().promise());
+        TimePoint deadline = limit_.deadline(executor());
+        // One around it that comes first ends this scope, too: one timer serves both.
+        if (deadline < environment().deadline()) executor().timers().arm(*this, deadline);
+        run(task_.release().promise(), deadline);
     }
 
     T await_resume() {
         disarm();
         if (has_timed_out())
             throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: timeout");
-        if (std::exception_ptr exception = take_exception(body()))
-            std::rethrow_exception(std::move(exception));
-        return static_cast<TaskPromise<T>&>(body()).take();
+        return take_outcome<T>(body());
     }
 
     Result<T> result() {
         disarm();
         if (has_timed_out()) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
-        if (std::exception_ptr exception = take_exception(body()))
-            return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
-        auto& promise = static_cast<TaskPromise<T>&>(body());
-        if constexpr (std::is_void_v<T>) {
-            promise.take();
-            return Result<T>();
-        } else {
-            return Result<T>(promise.take());
-        }
+        return take_result<T>(body());
     }
 
     std::string describe() const override { return "a task with a deadline"; }
@@ -196,12 +188,7 @@ public:
 
     Result<value_type> result() {
         if (this->has_timed_out()) return Result<value_type>(value_type());
-        Result<T> result = TimedTask<T>::result();
-        if (!result) return Unexpected<std::error_code>(result.error());
-        if constexpr (std::is_void_v<T>)
-            return Result<value_type>(true);
-        else
-            return Result<value_type>(value_type(std::move(*result)));
+        return maybe_result<T>(TimedTask<T>::result());
     }
 };
 

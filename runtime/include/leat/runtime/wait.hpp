@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/clock.hpp>
+
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -23,6 +25,11 @@ class TaskAwaiterBase;
 
 // What was to give a task or its result has none: it was moved from, or has given it before. Says so and aborts.
 [[noreturn]] void stop_for_spent_task() noexcept;
+
+// Keeps `other` beside `failure`, which is the one that is thrown; or else gives a notice of it.
+void attach_or_tell(Executor& executor, const std::exception_ptr& failure, std::exception_ptr other) noexcept;
+// For `async_trace`: the exception has left the task.
+void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
 }  // namespace detail
 
 /// What a task inherits from whoever awaits it: its executor and the scope that a cancellation reaches.
@@ -51,6 +58,17 @@ public:
         executor_ = outer.executor_;
         outer_ = &outer;
         queue_ = outer.queue_;
+        deadline_ = outer.deadline_;
+    }
+
+    /// Becomes a scope on the executor of `other` that no cancellation and no deadline around it reaches.
+    inline void stand_apart(const Environment& other) noexcept;
+
+    /// The instant at which this scope, or one around it, is cancelled; the last instant there is if none was set.
+    TimePoint deadline() const noexcept { return deadline_; }
+    /// Never later than what is around it.
+    void limit_deadline(TimePoint deadline) noexcept {
+        if (deadline < deadline_) deadline_ = deadline;
     }
 
     /// Whether a scope around this one was cancelled.
@@ -65,6 +83,7 @@ private:
     detail::Completions* queue_ = nullptr;
     Executor* executor_ = nullptr;
     Environment* outer_ = nullptr;
+    TimePoint deadline_ = TimePoint::max();
 };
 
 /// What a suspended task waits for; lives in the awaiter, and so in the waiting task's frame.

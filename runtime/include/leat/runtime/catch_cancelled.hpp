@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/error.hpp>
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/task.hpp>
+
+#include <exception>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// The exception, unless it says that something was cancelled: then null.
+std::exception_ptr unless_cancelled(std::exception_ptr exception);
+
+template <class T>
+class CatchCancelled final : public TaskAwaiter<T> {
+public:
+    using value_type = Maybe<T>;
+
+    explicit CatchCancelled(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
+
+    Maybe<T> await_resume() {
+        if (std::exception_ptr exception = this->exception()) {
+            if (std::exception_ptr other = unless_cancelled(std::move(exception)))
+                std::rethrow_exception(std::move(other));
+            return Maybe<T>();
+        }
+        return take_maybe<T>(*this->child_);
+    }
+};
+
+}  // namespace detail
+
+/// Awaits `task`; gives nothing if that, or what it waited for, was cancelled by a scope of its own.
+///
+///     std::optional<Page> page = co_await leat::catch_cancelled(fetch(url));   // empty: somebody has cancelled it
+///
+/// A scope inside that owes a value and is cancelled has none to give: `task_group` throws `leat::errc::cancelled` then, as do
+/// calls to another executor whose task was cancelled there. Here that becomes a value.
+///
+/// Errors:       the task's, other than `leat::errc::cancelled`.
+/// Cancellation: one from outside is none of its business: it goes on outwards, and this gives no value.
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::CatchCancelled<T> catch_cancelled(Task<T>&& task) noexcept {
+    return detail::CatchCancelled<T>(std::move(task));
+}
+
+}  // namespace leat

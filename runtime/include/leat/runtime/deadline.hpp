@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/reactor/clock.hpp>
+#include <leat/runtime/timeout.hpp>
+#include <leat/runtime/wait.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+/// Awaits `task`, and everything that it awaits, for at most `limit`: the time that it has for all of it.
+///
+///     co_await leat::with_deadline(2s, answer(request));
+///
+/// It is in force for every wait inside, of tasks and groups too, and can be asked for there: `current_deadline()`. Within
+/// another deadline the earlier one counts; a later one inside costs no timer. A `shield` and the clean-up of a `finally` stand
+/// outside.
+///
+/// Once it has passed, what runs is cancelled and waited for, and `leat::errc::deadline_exceeded` is thrown here: where the
+/// deadline that passed was set, not where one inside it was. A result that is there at the deadline wins.
+///
+/// This is `timeout` of a task; `timeout_at` and `try_timeout` set the same deadline.
+///
+/// Errors:       `deadline_exceeded`; the task's.
+/// Cancellation: the task's.
+/// Complexity:   O(1), at most one timer.
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TimedTask<T> with_deadline(Duration limit, Task<T>&& task) noexcept {
+    return timeout(limit, std::move(task));
+}
+/// The same until an instant of the executor's clock.
+template <class T>
+    requires(!std::is_reference_v<T>)
+[[nodiscard]] detail::TimedTask<T> with_deadline(TimePoint deadline, Task<T>&& task) noexcept {
+    return timeout_at(deadline, std::move(task));
+}
+
+/// What `current_deadline` gives.
+class [[nodiscard]] CurrentDeadline final : public Wait {
+public:
+    CurrentDeadline() noexcept = default;
+    CurrentDeadline(CurrentDeadline&&) noexcept = default;
+
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    std::optional<TimePoint> await_resume() const noexcept {
+        TimePoint deadline = environment().deadline();
+        if (deadline == TimePoint::max()) return std::nullopt;
+        return deadline;
+    }
+
+    void cancel() noexcept override {}
+    std::string describe() const override { return "nothing"; }
+};
+
+/// The instant, by the executor's clock, at which the task will be cancelled; nothing if it may take as long as it likes.
+///
+///     std::optional<leat::TimePoint> deadline = co_await leat::current_deadline();
+///
+/// To pass on to another machine, or to leave out what would not end in time. No wait and no cancellation point.
+inline CurrentDeadline current_deadline() noexcept { return CurrentDeadline(); }
+
+}  // namespace leat

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/result.hpp>
+#include <leat/runtime/task.hpp>
+
+#include <coroutine>
+#include <string>
+#include <utility>
+
+namespace leat {
+
+namespace detail {
+
+/// A task in a scope that nothing around it reaches.
+template <class T>
+class ShieldedTask final : public ScopeWait {
+public:
+    using value_type = T;
+
+    explicit ShieldedTask(Task<T>&& task) noexcept : task_(std::move(task)) {}
+    ShieldedTask(ShieldedTask&&) noexcept = default;
+
+    void await_suspend(std::coroutine_handle<>) noexcept { run_apart(task_.release().promise()); }
+
+    T await_resume() { return take_outcome<T>(body()); }
+    Result<T> result() { return take_result<T>(body()); }
+
+    // The next wait sees it.
+    void cancel() noexcept override {}
+    std::string describe() const override { return "a shielded task"; }
+
+private:
+    Task<T> task_;
+};
+
+}  // namespace detail
+
+/// Awaits `awaitable` to its end, whatever is cancelled around it meanwhile.
+///
+///     co_await leat::shield(say_goodbye(peer));
+///
+/// For what must not stop half-way, and is short: who cancels waits for it. Deadlines around it do not reach inside either,
+/// so give it one of its own where it might hang: `shield(timeout(1s, …))`.
+///
+/// It runs even in a scope that was cancelled before; its value is returned, and the task then ends at its next wait.
+///
+/// Errors:       those of the awaitable.
+/// Cancellation: not inside; the next wait sees it.
+/// Complexity:   O(1); for a leaf wait (a write, say) also the frame of a task.
+template <detail::Awaitable A>
+[[nodiscard]] detail::ShieldedTask<detail::AwaitedValue<A>> shield(A&& awaitable) {
+    return detail::ShieldedTask<detail::AwaitedValue<A>>(detail::as_task(std::move(awaitable)));
+}
+
+}  // namespace leat

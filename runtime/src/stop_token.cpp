@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/stop_token.hpp>
+
+#include <utility>
+
+namespace leat::detail {
+
+void StoppableScope::listen() {
+    link_ = std::make_shared<Link>(Link{this});
+    callback_.emplace(token_, PostStop(link_, executor().remote()));
+}
+
+void StoppableScope::begin(TaskFrame& body) noexcept {
+    run(body);
+    if (token_.stop_requested()) cancel_inside();
+}
+
+void StoppableScope::PostStop::operator()() noexcept {
+    // An executor that is gone has ended the scope. The link is not held by the callback alone: that may be destroyed meanwhile.
+    (void)remote_.try_post([link = link_]() noexcept {
+        if (link->scope != nullptr) link->scope->cancel_inside();
+    });
+}
+
+void StopRequestingScope::cancel() noexcept {
+    // What listens may do anything, so it is not called in the middle of a cancellation.
+    if (!source_.stop_requested())
+        (void)executor().remote().try_post([source = source_]() mutable { source.request_stop(); });
+    ScopeWait::cancel();
+}
+
+}  // namespace leat::detail
