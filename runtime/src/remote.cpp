@@ -20,7 +20,7 @@ Remote::~Remote() {
     if (inbox_ != nullptr) inbox_->let_go();
 }
 
-bool Remote::push(detail::PostedFunction&& function) { return inbox_->push(std::move(function)); }
+bool Remote::push(detail::PostedFunction&& function) const { return inbox_->push(std::move(function)); }
 
 void Remote::throw_refused() const {
     errc refusal = inbox_->is_forked() ? errc::forked : errc::closed;

@@ -3,6 +3,8 @@
 
 #include "src/failure.hpp"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -26,11 +28,18 @@ void GroupChild::child_unwound() noexcept {
     group_.child_ended(*this, std::move(failure));
 }
 
+void PreparedChild::start_in(TaskGroup& group) noexcept { start_in(group, group.environment()); }
+
+void PreparedChild::start_in(TaskGroup& group, Environment& inside) noexcept {
+    TaskFrame& task = task_.release().promise();
+    group.adopt(*child_.release(), task, inside);
+}
+
 }  // namespace detail
 
-void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task) noexcept {
+void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task, Environment& inside) noexcept {
     child.attach(task);
-    begin_task(task, environment_, child);
+    begin_task(task, inside, child);
     child.next_sibling_ = children_;
     if (children_ != nullptr) children_->previous_sibling_ = &child;
     children_ = &child;
@@ -48,7 +57,23 @@ void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failur
     // What it holds may reach for the group in its destructor, so the group goes on until that is over.
     child.dispose();
     if (failure != nullptr) fail(std::move(failure));
+    admit();
+    while (size_ == 0 && !joining_.is_empty())
+        joining_.hand_over();
     wait_->end_if_settled();
+}
+
+void TaskGroup::set_limit(std::size_t limit) noexcept {
+    limit_ = std::max<std::size_t>(limit, 1);
+    admit();
+}
+
+void TaskGroup::admit() noexcept {
+    // Who is about to leave starts nothing, and calls this again when it has left.
+    while (size_ < limit_ && !waiting_for_room_.is_empty() && !waiting_for_room_.first_is_leaving()) {
+        static_cast<AdmitOperation&>(waiting_for_room_.first()).child_.start_in(*this);
+        waiting_for_room_.hand_over();
+    }
 }
 
 void TaskGroup::fail(std::exception_ptr failure) noexcept {
@@ -62,10 +87,41 @@ void TaskGroup::fail(std::exception_ptr failure) noexcept {
 
 void TaskGroup::cancel() noexcept {
     if (!environment_.mark_cancelled()) return;
+    closes_to_handles();
     if (wait_->body_runs_) cancel_waits(wait_->body());
     for (detail::GroupChild* child = children_; child != nullptr; child = child->next_sibling_)
-        cancel_waits(child->task());
+        child->cancel_task();
 }
+
+// ---- Waiting for room, and for the end ----
+
+bool AdmitOperation::await_suspend(std::coroutine_handle<>, std::source_location line) noexcept {
+    note_line(*this, line);
+    if (is_stopped()) return true;
+    child_.child().note_spawned(line);
+    if (!group_->has_room()) {
+        wait_in(group_->waiting_for_room_);
+        return true;
+    }
+    child_.start_in(*group_);
+    return !go_on();
+}
+
+void AdmitOperation::cancel() noexcept {
+    if (!leave(group_->waiting_for_room_)) return;
+    group_->admit();
+    withdrawn();
+}
+
+std::string AdmitOperation::describe() const {
+    return "room in a group of " + std::to_string(group_->size()) + " tasks";
+}
+
+std::string JoinOperation::describe() const {
+    return "the end of a group's " + std::to_string(group_->size()) + " tasks";
+}
+
+// ---- The group's own wait ----
 
 void TaskGroupWait::open() noexcept {
     stopping_ = environment().is_cancelled();
@@ -93,7 +149,11 @@ void TaskGroupWait::cancel() noexcept {
 }
 
 std::string TaskGroupWait::describe() const {
-    return "a group of " + std::to_string(group_.size()) + (group_.size() == 1 ? " task" : " tasks");
+    std::string text =
+        "a group of " + std::to_string(group_.size()) + (group_.size() == 1 ? " task" : " tasks");
+    if (group_.limit() != std::numeric_limits<std::size_t>::max())
+        text += ", " + std::to_string(group_.limit()) + " at most";
+    return text;
 }
 
 void TaskGroupWait::visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const {
@@ -116,7 +176,7 @@ void TaskGroupWait::child_unwound() noexcept {
 }
 
 void TaskGroupWait::end_if_settled() noexcept {
-    if (body_runs_ || group_.size_ != 0) return;
+    if (body_runs_ || group_.size_ != 0 || !group_.closes_to_handles()) return;
     if (stopping_ && anything_unwound_ && group_.failure_ == nullptr)
         withdrawn();
     else

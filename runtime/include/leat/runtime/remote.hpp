@@ -109,13 +109,13 @@ public:
     ///             of them while the executor lags behind; a system call only if the executor sleeps, and then one for
     ///             all that is posted until it is awake.
     template <class F>
-    void post(F&& function) {
+    void post(F&& function) const {
         if (!try_post(std::forward<F>(function))) throw_refused();
     }
 
     /// The same; false instead of the error.
     template <class F>
-    [[nodiscard]] bool try_post(F&& function) {
+    [[nodiscard]] bool try_post(F&& function) const {
         return push(detail::PostedFunction(std::forward<F>(function)));
     }
 
@@ -123,7 +123,7 @@ private:
     friend class Executor;
     explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept;
 
-    bool push(detail::PostedFunction&& function);
+    bool push(detail::PostedFunction&& function) const;
     [[noreturn]] void throw_refused() const;
 
     std::shared_ptr<detail::Inbox> inbox_;

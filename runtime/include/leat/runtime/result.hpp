@@ -9,6 +9,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #if LEAT_RESULT_IS_STD_EXPECTED
 #include <expected>
@@ -71,6 +72,10 @@ Result<T> take_result(TaskFrame& ended) {
         return Result<T>(take_value<T>(ended));
     }
 }
+
+/// What stands for a value in a tuple or an optional: where there is none, a `std::monostate`.
+template <class T>
+using ValueOrNone = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 /// A leaf wait as a task, for those who run tasks.
 template <ResultWait A>

@@ -2,138 +2,51 @@
 #pragma once
 
 #include <leat/runtime/executor.hpp>
-#include <leat/runtime/frame_pool.hpp>
+#include <leat/runtime/group_child.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/wait_list.hpp>
 
+#include <algorithm>
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <functional>
+#include <limits>
 #include <memory>
 #include <source_location>
 #include <string>
-#include <tuple>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
 namespace leat {
 
+class AdmitOperation;
+class GroupHandle;
+class JoinOperation;
 class TaskGroup;
 class TaskGroupWait;
+template <class T>
+class StartOperation;
 template <class Body>
 class TaskGroupOperation;
 
 namespace detail {
-
-/// A child of a group: who runs its task, and what the task was started with.
-class GroupChild : public Wait {
-public:
-    explicit GroupChild(TaskGroup& group) noexcept : group_(group) {}
-    GroupChild(const GroupChild&) = delete;
-
-    // Not started yet, or running: either way it goes on to its first or next wait.
-    void cancel() noexcept override {}
-    std::string describe() const override { return "its first turn"; }
-    void child_finished(TaskFrame& task) noexcept override;
-    void child_unwound() noexcept override;
-
-    /// The line that started it.
-    virtual std::source_location spawned() const noexcept = 0;
-    std::optional<std::source_location> origin() const noexcept override { return spawned(); }
-    TaskFrame& task() const noexcept { return *frame_; }
-    GroupChild* next_sibling() const noexcept { return next_sibling_; }
-
-protected:
-    ~GroupChild() = default;
-
-private:
-    friend class leat::TaskGroup;
-    friend class leat::TaskGroupWait;
-    // Destroys itself.
-    virtual void dispose() noexcept = 0;
-    // Told of the end before that: `failure` is null for a task that finished or was cancelled. What it leaves in
-    // `failure` is the group's to deal with.
-    virtual void ended(std::exception_ptr& failure, bool was_unwound) noexcept;
-
-    TaskGroup& group_;
-    GroupChild* next_sibling_ = nullptr;
-    GroupChild* previous_sibling_ = nullptr;
-};
-
-/// A child together with the callable and the arguments that its task may refer to.
-template <class Callable, class... Arguments>
-class StoredChild final : public GroupChild {
-public:
-    template <class C, class... A>
-    StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
-        : GroupChild(group),
-          spawned_(spawned),
-          callable_(std::forward<C>(callable)),
-          arguments_(std::forward<A>(arguments)...) {}
-
-    Task<void> begin() {
-        return std::apply(
-            [this](auto&... arguments) { return std::invoke(callable_, std::move(arguments)...); },
-            arguments_);
-    }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
-
-    std::source_location spawned() const noexcept override { return spawned_; }
-
-private:
-    void dispose() noexcept override { delete this; }
-
-    std::source_location spawned_;
-    Callable callable_;
-    std::tuple<Arguments...> arguments_;
-};
-
-/// A child whose coroutine holds all that it needs in its own frame.
-class PlainChild final : public GroupChild {
-public:
-    PlainChild(TaskGroup& group, std::source_location spawned) noexcept
-        : GroupChild(group), spawned_(spawned) {}
-
-    std::source_location spawned() const noexcept override { return spawned_; }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
-
-private:
-    void dispose() noexcept override { delete this; }
-
-    std::source_location spawned_;
-};
-
-// Whether a call with these parameters leaves nothing behind that refers to the caller's objects: a function or a
-// stateless callable that takes its parameters by value.
-template <class F>
-inline constexpr bool keeps_its_parameters = false;
-template <class R, class... P>
-inline constexpr bool keeps_its_parameters<R (*)(P...)> = !(std::is_reference_v<P> || ...);
-template <class R, class... P>
-inline constexpr bool keeps_its_parameters<R (*)(P...) noexcept> = !(std::is_reference_v<P> || ...);
-template <class C, class R, class... P>
-inline constexpr bool keeps_its_parameters<R (C::*)(P...) const> = !(std::is_reference_v<P> || ...);
-
-template <class Callable>
-constexpr bool is_self_contained() {
-    if constexpr (std::is_pointer_v<Callable>)
-        return keeps_its_parameters<Callable>;
-    else if constexpr (std::is_empty_v<Callable> && requires { &Callable::operator(); })
-        return keeps_its_parameters<decltype(&Callable::operator())>;
-    else
-        return false;
+struct GroupGate;
 }
 
-}  // namespace detail
+/// A name for a child, and the line that gives it.
+class ChildName {
+public:
+    template <class Text>
+        requires std::convertible_to<Text, std::string>
+    ChildName(Text&& text, std::source_location c = std::source_location::current())
+        : name(std::forward<Text>(text)), caller(c) {}
+
+    std::string name;
+    std::source_location caller;
+};
 
 /// Children that run at the same time, and that all end before the group does.
 ///
@@ -185,12 +98,70 @@ public:
     template <class Callable, class... Arguments>
     void spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments);
 
+    /// The same for a child with a name, by which `dump_tasks` and notices call it.
+    ///
+    ///     group.spawn_named("session " + std::to_string(number), serve_session, std::move(peer));
+    template <class Callable, class... Arguments>
+    void spawn_named(ChildName name, Callable&& callable, Arguments&&... arguments);
+
+    /// Starts a child and waits until it says that it is ready, with a value: `callable(ready, arguments…)` is given a
+    /// `Ready<T>&`, which it calls once.
+    ///
+    ///     auto server = [](leat::Ready<std::uint16_t>& ready) -> leat::Task<> {
+    ///         leat::TcpListener listener = leat::TcpListener::bind(leat::Address::loopback(0));
+    ///         ready(listener.local_address().port());
+    ///         co_await serve(listener);
+    ///     };
+    ///     std::uint16_t port = co_await group.start<std::uint16_t>(server);
+    ///
+    /// Until then it is the caller's: its failure is thrown here, and does not fail the group. From then on it is a child
+    /// like any other.
+    ///
+    /// Errors:       of the child, before it was ready; `closed` if it ends without having said so; `cancelled` if the
+    ///               group was cancelled meanwhile, and the caller is not in it. `std::bad_alloc` as for `spawn`.
+    /// Cancellation: the child is cancelled and awaited, unless it has said that it is ready: then its value is returned.
+    template <class T = void, class Callable, class... Arguments>
+    StartOperation<T> start(Callable&& callable, Arguments&&... arguments);
+
+    /// Sets how many children may run at the same time; by default as many as there are. Those that run are not touched.
+    ///
+    /// `spawn` and `start` do not wait, and so do not ask: `spawn_when_free` does.
+    void set_limit(std::size_t limit) noexcept;
+    std::size_t limit() const noexcept { return limit_; }
+
+    /// Starts a child like `spawn`, once there are fewer than `limit()`: who has much to start is slowed down to what can be
+    /// done. First come, first served.
+    ///
+    ///     group.set_limit(100);
+    ///     for (const Url& url : urls)
+    ///         co_await group.spawn_when_free(fetch, url);
+    ///
+    /// A child that waits so for room that only its own end makes waits for ever.
+    ///
+    /// Errors:       as for `spawn`.
+    /// Cancellation: the child is not started, and what it was given goes.
+    template <class Callable, class... Arguments>
+    AdmitOperation spawn_when_free(Callable&& callable, Arguments&&... arguments);
+
+    /// Waits until no child is left; for the body, since a child that calls it waits for itself. The group goes on after it.
+    ///
+    /// Cancellation: at once.
+    JoinOperation join() noexcept;
+
+    /// For other threads and executors: see `GroupHandle`.
+    ///
+    /// Errors: `std::bad_alloc`.
+    GroupHandle handle();
+
     /// Cancels the children and the body. The await then ends without an error, if the body has no value to give.
     void cancel() noexcept;
     bool is_cancelled() const noexcept { return environment_.is_cancelled(); }
 
     /// For combinators: starts `task` with a child of their own making; the group disposes of it.
-    void adopt(detail::GroupChild& child, TaskFrame& task) noexcept;
+    void adopt(detail::GroupChild& child, TaskFrame& task) noexcept { adopt(child, task, environment_); }
+    /// The same in a scope inside the group's.
+    void adopt(detail::GroupChild& child, TaskFrame& task, Environment& inside) noexcept;
+    Environment& environment() noexcept { return environment_; }
 
     /// For combinators: the children that have not ended, newest first; each leads to the next.
     detail::GroupChild* first_child() const noexcept { return children_; }
@@ -199,20 +170,35 @@ public:
     std::size_t size() const noexcept { return size_; }
 
 private:
+    friend class AdmitOperation;
     friend class detail::GroupChild;
+    friend struct detail::GroupGate;
+    friend class JoinOperation;
     friend class TaskGroupWait;
 
     TaskGroup() noexcept = default;
-    ~TaskGroup() = default;
+    ~TaskGroup() {
+        waiting_for_room_.demand_empty("a task group");
+        joining_.demand_empty("a task group");
+    }
 
     void child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept;
     void fail(std::exception_ptr failure) noexcept;
-    void settle() noexcept;
+    bool has_room() const noexcept { return size_ < limit_ && waiting_for_room_.is_empty(); }
+    /// Starts those that waited for room, as far as there is some.
+    void admit() noexcept;
+    /// Lets nothing more in through a handle. Whether nothing is on its way either.
+    bool closes_to_handles() noexcept;
 
     Environment environment_;
     TaskGroupWait* wait_ = nullptr;
     detail::GroupChild* children_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+    detail::WaitList waiting_for_room_;
+    detail::WaitList joining_;
+    // Null while nobody has asked for a handle.
+    std::shared_ptr<detail::GroupGate> gate_;
     std::exception_ptr failure_;
 };
 
@@ -248,6 +234,7 @@ protected:
 private:
     friend class TaskGroup;
     friend class detail::GroupChild;
+    friend struct detail::GroupGate;
     void end_if_settled() noexcept;
 
     TaskFrame* body_ = nullptr;
@@ -326,21 +313,82 @@ TaskGroupOperation<Body> task_group(Body&& body) {
     return TaskGroupOperation<Body>(std::forward<Body>(body));
 }
 
+/// What `TaskGroup::spawn_when_free` gives.
+class [[nodiscard]] AdmitOperation : public detail::QueuedWait {
+public:
+    using value_type = void;
+
+    AdmitOperation(TaskGroup& group, detail::PreparedChild&& child) noexcept
+        : group_(&group), child_(std::move(child)) {}
+    AdmitOperation(AdmitOperation&&) noexcept = default;
+
+    bool await_ready() const noexcept { return false; }
+    // Here, since the line of the await is where the child comes from. False: there was room.
+    bool await_suspend(std::coroutine_handle<>,
+                       std::source_location line = std::source_location::current()) noexcept;
+    void await_resume() const noexcept {}
+    Result<void> result() const noexcept { return Result<void>(); }
+
+    void cancel() noexcept override;
+    std::string describe() const override;
+
+private:
+    friend class TaskGroup;
+
+    TaskGroup* group_;
+    detail::PreparedChild child_;
+};
+
+/// What `TaskGroup::join` gives.
+class [[nodiscard]] JoinOperation : public detail::QueuedWait {
+public:
+    using value_type = void;
+
+    explicit JoinOperation(TaskGroup& group) noexcept : group_(&group) {}
+    JoinOperation(JoinOperation&&) noexcept = default;
+
+    bool await_ready() noexcept {
+        if (is_stopped()) return false;
+        if (group_->size() != 0) return wait_in(group_->joining_);
+        return go_on();
+    }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+    Result<void> result() const noexcept { return Result<void>(); }
+
+    void cancel() noexcept override {
+        if (leave(group_->joining_)) withdrawn();
+    }
+    std::string describe() const override;
+
+private:
+    TaskGroup* group_;
+};
+
+inline JoinOperation TaskGroup::join() noexcept { return JoinOperation(*this); }
+
 template <class Callable, class... Arguments>
 void TaskGroup::spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments) {
-    using Stored = std::decay_t<Callable>;
-    if constexpr (detail::is_self_contained<Stored>()) {
-        auto child = std::make_unique<detail::PlainChild>(*this, caller);
-        Task<void> task =
-            std::invoke(std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
-        adopt(*child.release(), task.release().promise());
-    } else {
-        using Child = detail::StoredChild<Stored, std::decay_t<Arguments>...>;
-        auto child = std::make_unique<Child>(*this, caller, std::forward<Callable>(callable),
-                                             std::forward<Arguments>(arguments)...);
-        Task<void> task = child->begin();
-        adopt(*child.release(), task.release().promise());
-    }
+    detail::UnnamedChildMaker make;
+    make(*this, caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
+        .start_in(*this);
+}
+
+template <class Callable, class... Arguments>
+void TaskGroup::spawn_named(ChildName name, Callable&& callable, Arguments&&... arguments) {
+    detail::NamedChildMaker make(std::move(name.name));
+    make(*this, name.caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
+        .start_in(*this);
+}
+
+template <class Callable, class... Arguments>
+AdmitOperation TaskGroup::spawn_when_free(Callable&& callable, Arguments&&... arguments) {
+    detail::UnnamedChildMaker make;
+    return AdmitOperation(*this, make(*this, std::source_location(), std::forward<Callable>(callable),
+                                      std::forward<Arguments>(arguments)...));
 }
 
 }  // namespace leat
+
+#include <leat/runtime/group_handle.hpp>
+#include <leat/runtime/group_start.hpp>

@@ -9,6 +9,7 @@
 #include <optional>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace leat {
@@ -116,6 +117,8 @@ public:
 
     /// Where the task that this wait runs was started, if that was not an await.
     virtual std::optional<std::source_location> origin() const noexcept { return std::nullopt; }
+    /// The name of the task that this wait runs, if somebody has given it one.
+    virtual std::string_view task_name() const noexcept { return {}; }
     /// The task that this wait runs and that alone decides its end, if it is of that kind.
     virtual TaskFrame* awaited_task() const noexcept { return nullptr; }
     /// Calls `visit` for every task below this wait.

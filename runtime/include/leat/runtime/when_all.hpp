@@ -14,19 +14,14 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace leat {
 
 namespace detail {
 
-/// What stands for a value in a tuple: where there is none, a `std::monostate`.
 template <class T>
-using ValueInTuple = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-
-template <class T>
-ValueInTuple<T> take_for_tuple(Branch& branch) {
+ValueOrNone<T> take_for_tuple(Branch& branch) {
     if constexpr (std::is_void_v<T>) {
         take_value<T>(branch.task());
         return std::monostate();
@@ -38,7 +33,7 @@ ValueInTuple<T> take_for_tuple(Branch& branch) {
 template <class... T>
 class WhenAll final : public BranchWait {
 public:
-    using value_type = std::tuple<ValueInTuple<T>...>;
+    using value_type = std::tuple<ValueOrNone<T>...>;
 
     explicit WhenAll(Task<T>&&... tasks) noexcept
         : BranchWait(Ends::with_the_last), tasks_(std::move(tasks)...) {}
@@ -79,7 +74,7 @@ template <class T>
 class WhenAllOf final : public BranchWait {
 public:
     // A vector of what a task gives; nothing if it gives none.
-    using value_type = std::conditional_t<std::is_void_v<T>, void, std::vector<ValueInTuple<T>>>;
+    using value_type = std::conditional_t<std::is_void_v<T>, void, std::vector<ValueOrNone<T>>>;
 
     explicit WhenAllOf(std::vector<Task<T>>&& tasks)
         : BranchWait(Ends::with_the_last),

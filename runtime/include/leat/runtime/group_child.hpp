@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <leat/runtime/frame_pool.hpp>
+#include <leat/runtime/task.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+class TaskGroup;
+class TaskGroupWait;
+
+namespace detail {
+
+/// A child of a group: who runs its task, and what the task was started with.
+class GroupChild : public Wait {
+public:
+    explicit GroupChild(TaskGroup& group) noexcept : group_(group) {}
+    GroupChild(const GroupChild&) = delete;
+
+    // Not started yet, or running: either way it goes on to its first or next wait.
+    void cancel() noexcept override {}
+    std::string describe() const override { return "its first turn"; }
+    void child_finished(TaskFrame& task) noexcept override;
+    void child_unwound() noexcept override;
+
+    /// The line that started it.
+    virtual std::source_location spawned() const noexcept = 0;
+    std::optional<std::source_location> origin() const noexcept override { return spawned(); }
+    /// For a child that is made before it is known which line starts it.
+    virtual void note_spawned(std::source_location) noexcept {}
+    /// Asks the task to end, in a scope that was cancelled.
+    virtual void cancel_task() noexcept { cancel_waits(task()); }
+    TaskFrame& task() const noexcept { return *frame_; }
+    GroupChild* next_sibling() const noexcept { return next_sibling_; }
+
+    /// For what holds a child that no group has yet.
+    struct Disposer {
+        void operator()(GroupChild* child) const noexcept { child->dispose(); }
+    };
+
+protected:
+    ~GroupChild() = default;
+
+    TaskGroup& group() const noexcept { return group_; }
+
+private:
+    friend class leat::TaskGroup;
+    friend class leat::TaskGroupWait;
+    // Destroys itself.
+    virtual void dispose() noexcept = 0;
+    // Told of the end before that: `failure` is null for a task that finished or was cancelled. What it leaves in
+    // `failure` is the group's to deal with.
+    virtual void ended(std::exception_ptr& failure, bool was_unwound) noexcept;
+
+    TaskGroup& group_;
+    GroupChild* next_sibling_ = nullptr;
+    GroupChild* previous_sibling_ = nullptr;
+};
+
+using ChildPointer = std::unique_ptr<GroupChild, GroupChild::Disposer>;
+
+/// A child together with the callable and the arguments that its task may refer to.
+template <class Callable, class... Arguments>
+class StoredChild : public GroupChild {
+public:
+    template <class C, class... A>
+    StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
+        : GroupChild(group),
+          spawned_(spawned),
+          callable_(std::forward<C>(callable)),
+          arguments_(std::forward<A>(arguments)...) {}
+
+    Task<void> begin() {
+        return std::apply(
+            [this](auto&... arguments) { return std::invoke(callable_, std::move(arguments)...); },
+            arguments_);
+    }
+
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
+
+    std::source_location spawned() const noexcept override { return spawned_; }
+    void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
+
+protected:
+    virtual ~StoredChild() = default;
+
+private:
+    void dispose() noexcept override { delete this; }
+
+    std::source_location spawned_;
+    Callable callable_;
+    std::tuple<Arguments...> arguments_;
+};
+
+/// A child whose coroutine holds all that it needs in its own frame.
+class PlainChild : public GroupChild {
+public:
+    PlainChild(TaskGroup& group, std::source_location spawned) noexcept
+        : GroupChild(group), spawned_(spawned) {}
+
+    std::source_location spawned() const noexcept override { return spawned_; }
+    void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
+
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
+
+protected:
+    virtual ~PlainChild() = default;
+
+private:
+    void dispose() noexcept override { delete this; }
+
+    std::source_location spawned_;
+};
+
+/// A child with a name; all else is its base's.
+template <class Base>
+class NamedChild final : public Base {
+public:
+    template <class... Arguments>
+    explicit NamedChild(std::string name, Arguments&&... arguments)
+        : Base(std::forward<Arguments>(arguments)...), name_(std::move(name)) {}
+
+    std::string_view task_name() const noexcept override { return name_; }
+
+private:
+    std::string name_;
+};
+
+// Whether a call with these parameters leaves nothing behind that refers to the caller's objects: a function or a
+// stateless callable that takes its parameters by value.
+template <class F>
+inline constexpr bool keeps_its_parameters = false;
+template <class R, class... P>
+inline constexpr bool keeps_its_parameters<R (*)(P...)> = !(std::is_reference_v<P> || ...);
+template <class R, class... P>
+inline constexpr bool keeps_its_parameters<R (*)(P...) noexcept> = !(std::is_reference_v<P> || ...);
+template <class C, class R, class... P>
+inline constexpr bool keeps_its_parameters<R (C::*)(P...) const> = !(std::is_reference_v<P> || ...);
+
+template <class Callable>
+constexpr bool is_self_contained() {
+    if constexpr (std::is_pointer_v<Callable>)
+        return keeps_its_parameters<Callable>;
+    else if constexpr (std::is_empty_v<Callable> && requires { &Callable::operator(); })
+        return keeps_its_parameters<decltype(&Callable::operator())>;
+    else
+        return false;
+}
+
+/// A child and its task before they begin.
+class PreparedChild {
+public:
+    PreparedChild(ChildPointer child, Task<void> task) noexcept
+        : child_(std::move(child)), task_(std::move(task)) {}
+
+    GroupChild& child() const noexcept { return *child_; }
+    void start_in(TaskGroup& group) noexcept;
+    void start_in(TaskGroup& group, Environment& inside) noexcept;
+
+private:
+    ChildPointer child_;
+    // Goes first: it may refer to what the child holds.
+    Task<void> task_;
+};
+
+/// A child, before it has a task, of the kind that keeps what the task may refer to. `Wrap` may give it more.
+template <template <class> class Wrap, class... Extra>
+class ChildMaker {
+public:
+    explicit ChildMaker(Extra&&... extra) : extra_(std::forward<Extra>(extra)...) {}
+
+    template <class Callable, class... Arguments>
+    PreparedChild operator()(TaskGroup& group, std::source_location caller, Callable&& callable,
+                             Arguments&&... arguments) {
+        using Stored = std::decay_t<Callable>;
+        if constexpr (is_self_contained<Stored>()) {
+            ChildPointer child(make<PlainChild>(group, caller));
+            return PreparedChild(std::move(child), std::invoke(std::forward<Callable>(callable),
+                                                               std::forward<Arguments>(arguments)...));
+        } else {
+            using Child = StoredChild<Stored, std::decay_t<Arguments>...>;
+            Wrap<Child>* made = make<Child>(group, caller, std::forward<Callable>(callable),
+                                            std::forward<Arguments>(arguments)...);
+            ChildPointer child(made);
+            return PreparedChild(std::move(child), made->begin());
+        }
+    }
+
+private:
+    template <class Child, class... Parts>
+    Wrap<Child>* make(Parts&&... parts) {
+        return std::apply(
+            [&](auto&... extra) {
+                return new Wrap<Child>(std::move(extra)..., std::forward<Parts>(parts)...);
+            },
+            extra_);
+    }
+
+    std::tuple<Extra...> extra_;
+};
+
+template <class Child>
+using Unnamed = Child;
+using UnnamedChildMaker = ChildMaker<Unnamed>;
+using NamedChildMaker = ChildMaker<NamedChild, std::string>;
+
+}  // namespace detail
+
+}  // namespace leat
