@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+namespace leat::test {
+
+/// How many steps a random test takes: `usual`, or what the environment variable LEAT_STRESS says.
+///
+/// Errors: `std::invalid_argument` if that is no number.
+inline std::size_t stress_iterations(std::size_t usual) {
+    const char* wanted = std::getenv("LEAT_STRESS");
+    if (wanted == nullptr || *wanted == '\0') return usual;
+    char* end = nullptr;
+    unsigned long long iterations = std::strtoull(wanted, &end, 10);
+    if (*end != '\0')
+        throw std::invalid_argument(std::string("LEAT_STRESS is not a number of iterations: ") + wanted);
+    return static_cast<std::size_t>(iterations);
+}
+
+/// Random numbers that are the same everywhere, as the standard's distributions are not.
+class Random {
+public:
+    explicit Random(std::uint64_t seed) : engine_(seed) {}
+
+    /// 0 to `limit` - 1.
+    std::size_t below(std::size_t limit) { return static_cast<std::size_t>(engine_() % limit); }
+    /// True once in so many calls.
+    bool once_in(std::size_t calls) { return below(calls) == 0; }
+
+private:
+    std::mt19937_64 engine_;
+};
+
+}  // namespace leat::test
