@@ -77,6 +77,11 @@ public:
         wait.hand_over();
     }
 
+    void hand_over_to_all() noexcept {
+        while (first_ != nullptr)
+            hand_over();
+    }
+
     /// For destructors: whoever still stood here would wait for ever, so the program ends, naming `what`.
     void demand_empty(const char* what) const noexcept {
         if (first_ != nullptr) [[unlikely]]
