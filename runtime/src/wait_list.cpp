@@ -8,6 +8,11 @@
 
 namespace leat::detail {
 
+void stop_for_misuse(const char* sentence) noexcept {
+    write_notice(std::string("leat: ") + sentence);
+    std::abort();
+}
+
 bool QueuedWait::wait_in(WaitList& list) noexcept {
     suspend();
     list.append(*this);

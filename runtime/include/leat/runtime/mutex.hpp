@@ -33,6 +33,7 @@ public:
     inline void unlock() noexcept;
 
 private:
+    friend class ConditionWaitOperation;
     friend class LockOperation;
     friend class Mutex;
     explicit MutexGuard(Mutex& mutex) noexcept : mutex_(&mutex) {}
@@ -88,6 +89,7 @@ public:
     bool is_locked() const noexcept { return is_locked_; }
 
 private:
+    friend class ConditionWaitOperation;
     friend class LockOperation;
     friend class MutexGuard;
 

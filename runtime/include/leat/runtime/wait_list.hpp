@@ -10,6 +10,9 @@ namespace leat::detail {
 
 class WaitList;
 
+/// For misuse: says `sentence` and ends the program.
+[[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
+
 /// A wait that stands in a queue until somebody hands it what it waits for.
 class QueuedWait : public Wait {
 protected:
@@ -30,17 +33,27 @@ protected:
 
     /// The other answer: it suspends, and stands in `list`. False.
     bool wait_in(WaitList& list) noexcept;
+    /// For one that has more to do when it is handed what it waits for than to go on: `handed` is called instead.
+    void tell_when_handed() noexcept { is_told_ = true; }
+    virtual void handed() noexcept {}
+
     /// For `cancel`: takes it out of `list`. False if it stands there no more: what it waited for is on its way, and wins.
     bool leave(WaitList& list) noexcept;
 
 private:
     friend class WaitList;
-    void hand_over() noexcept { resume_later(); }
+    void hand_over() noexcept {
+        if (is_told_) [[unlikely]]
+            handed();
+        else
+            resume_later();
+    }
 
     // Of a value only in a queue.
     QueuedWait* next_waiter_;
     QueuedWait* previous_waiter_;
     bool is_queued_ = false;
+    bool is_told_ = false;
 };
 
 /// First come, first served.
@@ -65,6 +78,14 @@ public:
         (last_ != nullptr ? last_->next_waiter_ : first_) = &wait;
         last_ = &wait;
     }
+    /// The first one that is not about to leave; null if there is none.
+    QueuedWait* first_staying() const noexcept {
+        QueuedWait* wait = first_;
+        while (wait != nullptr && wait->environment().is_cancelled())
+            wait = wait->next_waiter_;
+        return wait;
+    }
+
     void remove(QueuedWait& wait) noexcept {
         wait.is_queued_ = false;
         (wait.previous_waiter_ != nullptr ? wait.previous_waiter_->next_waiter_ : first_) = wait.next_waiter_;
