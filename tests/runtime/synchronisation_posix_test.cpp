@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSL-1.0
+// How a program ends that destroys what tasks wait for, or counts wrongly: seen from its parent, in a forked child.
+#include <leat/runtime/barrier.hpp>
+#include <leat/runtime/condition.hpp>
+#include <leat/runtime/executor.hpp>
+#include <leat/runtime/latch.hpp>
+#include <leat/runtime/manual_reset_event.hpp>
+#include <leat/runtime/mutex.hpp>
+#include <leat/runtime/shared_mutex.hpp>
+#include <leat/runtime/task.hpp>
+
+#include "support/child.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <string>
+
+using namespace leat;
+using namespace leat::test;
+
+namespace {
+
+// Starts `wait(*object)`, a task, lets it wait, and destroys the object under it.
+template <class T, class Wait>
+ChildEnd end_of_destroying(std::function<std::unique_ptr<T>()> make, Wait wait) {
+    return end_of_child([&] {
+        Executor executor;
+        std::unique_ptr<T> object = make();
+        Running<void> running = executor.start(wait(*object));
+        while (executor.turn()) {
+        }
+        object.reset();
+    });
+}
+
+void check(const ChildEnd& end, const char* sentence) {
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find(sentence) != std::string::npos, end.text);
+}
+
+Task<> wait_with_an_empty_guard(Condition& condition) {
+    MutexGuard guard;
+    co_await condition.wait(guard);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(synchronisation_posix)
+
+BOOST_AUTO_TEST_CASE(shared_mutex_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    auto wait = [](SharedMutex& mutex) -> Task<> {
+        SharedGuard one = co_await mutex.lock_shared();
+        ExclusiveGuard two = co_await mutex.lock();
+    };
+    ChildEnd end = end_of_destroying<SharedMutex>([] { return std::make_unique<SharedMutex>(); }, wait);
+    check(end, "a shared mutex is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(event_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    auto wait = [](ManualResetEvent& event) -> Task<> { co_await event.wait(); };
+    ChildEnd end =
+        end_of_destroying<ManualResetEvent>([] { return std::make_unique<ManualResetEvent>(); }, wait);
+    check(end, "an event is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(condition_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    Mutex mutex;
+    auto wait = [&](Condition& condition) -> Task<> {
+        MutexGuard guard = co_await mutex.lock();
+        co_await condition.wait(guard);
+    };
+    ChildEnd end = end_of_destroying<Condition>([] { return std::make_unique<Condition>(); }, wait);
+    check(end, "a condition is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(waiting_for_a_condition_without_the_mutex_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        Executor executor;
+        Condition condition;
+        executor.run_until(wait_with_an_empty_guard(condition));
+    });
+    check(end, "a guard that holds no mutex");
+}
+
+BOOST_AUTO_TEST_CASE(latch_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    auto wait = [](Latch& latch) -> Task<> { co_await latch.wait(); };
+    ChildEnd end = end_of_destroying<Latch>([] { return std::make_unique<Latch>(1u); }, wait);
+    check(end, "a latch is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(latch_counted_down_too_far_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        Latch latch(1);
+        latch.count_down(2);
+    });
+    check(end, "a latch is counted down below zero");
+}
+
+BOOST_AUTO_TEST_CASE(barrier_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    auto wait = [](Barrier& barrier) -> Task<> { co_await barrier.arrive_and_wait(); };
+    ChildEnd end = end_of_destroying<Barrier>([] { return std::make_unique<Barrier>(2u); }, wait);
+    check(end, "a barrier is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(arriving_at_a_barrier_that_all_have_left_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        Barrier barrier(1);
+        barrier.arrive_and_drop();
+        barrier.arrive_and_drop();
+    });
+    check(end, "a barrier that has no participants any more");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
