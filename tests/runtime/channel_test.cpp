@@ -11,6 +11,7 @@
 #include "support/allocations.hpp"
 #include "support/counted.hpp"
 #include "support/log.hpp"
+#include "support/stress.hpp"
 #include "support/sweep.hpp"
 #include "support/virtual_time.hpp"
 
@@ -18,6 +19,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -246,6 +249,136 @@ BOOST_FIXTURE_TEST_CASE(receive_that_times_out_loses_no_value, VirtualTime) {
         BOOST_TEST(received[static_cast<std::size_t>(i)] == i);
 }
 
+BOOST_FIXTURE_TEST_CASE(batch_is_what_is_there_up_to_its_limit, VirtualTime) {
+    Channel<int> channel(8);
+    std::vector<int> batch;
+    run([&]() -> Task<> {
+        co_await send_range(channel, 0, 5);
+        std::size_t first = co_await channel.receive_many(batch, 3);
+        std::size_t second = co_await channel.receive_many(batch, 3);
+
+        BOOST_TEST(first == 3u);
+        BOOST_TEST(second == 2u);
+    });
+
+    std::vector<int> expected{0, 1, 2, 3, 4};
+    BOOST_TEST(batch == expected, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(batch_waits_for_the_first_value_and_takes_what_came_with_it, VirtualTime) {
+    Channel<int> channel(8);
+    std::vector<int> batch;
+    auto receive = [&]() -> Task<> {
+        std::size_t count = co_await channel.receive_many(batch, 10);
+        BOOST_TEST(count == 3u);
+    };
+    Running<void> receiving = executor.start(receive());
+    while (executor.turn()) {
+    }
+    BOOST_TEST(batch.empty());
+
+    for (int value : {1, 2, 3})
+        BOOST_TEST(channel.try_send(value));
+    executor.run();
+
+    std::vector<int> expected{1, 2, 3};
+    BOOST_TEST(batch == expected, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(batch_takes_from_the_hands_of_those_who_wait_to_send, VirtualTime) {
+    for (std::size_t capacity : {std::size_t{0}, std::size_t{2}}) {
+        Channel<int> channel(capacity);
+        std::vector<int> batch;
+        std::vector<Running<void>> senders;
+        for (int i = 0; i < 5; ++i)
+            senders.push_back(executor.start(send_range(channel, i, i + 1)));
+        while (executor.turn()) {
+        }
+        BOOST_TEST(channel.size() == capacity);
+
+        run([&]() -> Task<> {
+            std::size_t count = co_await channel.receive_many(batch, 4);
+            BOOST_TEST(count == 4u);
+        });
+
+        std::vector<int> expected{0, 1, 2, 3};
+        BOOST_TEST(batch == expected, boost::test_tools::per_element());
+        channel.close();
+        executor.run();
+    }
+}
+
+BOOST_FIXTURE_TEST_CASE(batch_of_a_closed_channel_is_what_is_left_and_then_empty, VirtualTime) {
+    Channel<int> channel(4);
+    std::vector<int> batch;
+    run([&]() -> Task<> {
+        co_await send_range(channel, 0, 2);
+        channel.close();
+        std::size_t rest = co_await channel.receive_many(batch, 10);
+        std::size_t end = co_await channel.receive_many(batch, 10);
+        BOOST_TEST(rest == 2u);
+        BOOST_TEST(end == 0u);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(closing_ends_a_batch_that_waits, VirtualTime) {
+    Channel<int> channel(0);
+    std::vector<int> batch;
+    run([&]() -> Task<> {
+        auto close = [&]() -> Task<> {
+            co_await sleep_for(1s);
+            channel.close();
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(std::ref(close));
+            std::size_t count = co_await channel.receive_many(batch, 10);
+            BOOST_TEST(count == 0u);
+        };
+        co_await task_group(body);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(batch_that_finds_no_memory_leaves_the_rest_in_the_channel, VirtualTime) {
+    Channel<int> channel(8);
+    std::vector<int> batch;
+    run([&]() -> Task<> {
+        co_await send_range(channel, 0, 5);
+        {
+            FailingAllocation failing(1);
+            Outcome<std::size_t> outcome = co_await as_outcome(channel.receive_many(batch, 5));
+            BOOST_TEST(!outcome.has_value());
+        }
+        BOOST_TEST(batch.empty());
+        BOOST_TEST(channel.size() == 5u);
+        {
+            FailingAllocation failing(2);
+            Outcome<std::size_t> outcome = co_await as_outcome(channel.receive_many(batch, 5));
+            BOOST_TEST(!outcome.has_value());
+        }
+        BOOST_TEST(batch.size() == 1u);
+        BOOST_TEST(channel.size() == 4u);
+        std::size_t rest = co_await channel.receive_many(batch, 5);
+        BOOST_TEST(rest == 4u);
+    });
+
+    std::vector<int> expected{0, 1, 2, 3, 4};
+    BOOST_TEST(batch == expected, boost::test_tools::per_element());
+}
+
+BOOST_FIXTURE_TEST_CASE(batches_may_have_a_deadline_and_a_result, VirtualTime) {
+    Channel<int> channel(1);
+    std::vector<int> batch;
+    run([&]() -> Task<> {
+        std::optional<std::size_t> late = co_await try_timeout(1s, channel.receive_many(batch, 5));
+        Result<std::size_t> later = co_await as_result(timeout(1s, channel.receive_many(batch, 5)));
+        BOOST_TEST(!late.has_value());
+        BOOST_TEST((!later && later.error() == errc::deadline_exceeded));
+        co_await channel.send(1);
+        Result<std::size_t> now = co_await as_result(channel.receive_many(batch, 5));
+        BOOST_TEST((now && *now == 1u));
+    });
+}
+
 // Each value is either received, or still there, or was never sent: wherever the cancellation falls.
 BOOST_AUTO_TEST_CASE(value_is_lost_at_no_suspension_point) {
     for (std::size_t capacity : {std::size_t{0}, std::size_t{2}}) {
@@ -265,7 +398,7 @@ BOOST_AUTO_TEST_CASE(value_is_lost_at_no_suspension_point) {
             channel.reset();
         };
         auto send = [&]() -> Task<> {
-            for (int i = 0; i < 3; ++i) {
+            for (int i = 0; i < 4; ++i) {
                 co_await channel->send(i);
                 ++sent;
             }
@@ -277,10 +410,18 @@ BOOST_AUTO_TEST_CASE(value_is_lost_at_no_suspension_point) {
                 co_await yield();
             }
         };
+        auto receive_some = [&]() -> Task<> {
+            std::vector<int> batch;
+            while (batch.size() < 2) {
+                std::size_t count = co_await channel->receive_many(batch, 2 - batch.size());
+                received += static_cast<int>(count);
+            }
+        };
         auto scenario = [&]() -> Task<> {
             auto body = [&](TaskGroup& group) -> Task<> {
                 group.spawn(std::ref(send));
                 group.spawn(std::ref(receive));
+                group.spawn(std::ref(receive_some));
                 group.spawn(std::ref(receive));
                 group.spawn(std::ref(send));
                 co_return;
@@ -347,6 +488,124 @@ BOOST_FIXTURE_TEST_CASE(task_that_finds_room_each_time_lets_others_run_all_the_s
     });
 
     BOOST_TEST(ran_in_between);
+}
+
+namespace {
+
+// What a sender, which has a number, sends as its n-th value.
+struct Letter {
+    Letter(std::size_t s, std::size_t n) noexcept : sender(s), number(n) {}
+    std::size_t sender;
+    std::size_t number;
+};
+
+// Senders and receivers, single and in batches, all of which are cut off now and then, in the wait or around it. Each
+// value comes once, and to each receiver in the order of its sender.
+struct Traffic {
+    static constexpr std::size_t senders = 4;
+    static constexpr std::size_t receivers = 4;
+
+    Traffic(std::size_t capacity, std::size_t values_a_sender, std::uint64_t seed)
+        : channel(capacity), random(seed), values(values_a_sender), sent(senders), seen(senders) {
+        for (std::vector<bool>& each : seen)
+            each.resize(values);
+        last.assign(receivers, std::vector<std::size_t>(senders));
+    }
+
+    Task<> send_one(std::size_t sender) {
+        co_await channel.send(Letter(sender, sent[sender]));
+        ++sent[sender];
+    }
+    Task<> send_all(std::size_t sender) {
+        while (sent[sender] != values) {
+            if (random.once_in(8)) co_await sleep_for(random.below(3) * 1ms);
+            if (random.once_in(4)) {
+                Letter letter(sender, sent[sender]);
+                if (channel.try_send(letter)) ++sent[sender];
+            } else if (random.once_in(2)) {
+                bool was_sent = co_await try_timeout(random.below(3) * 1ms, channel.send(letter_of(sender)));
+                sent[sender] += was_sent;
+            } else {
+                co_await try_timeout(random.below(3) * 1ms, send_one(sender));
+            }
+        }
+    }
+    Letter letter_of(std::size_t sender) const { return Letter(sender, sent[sender]); }
+
+    void note(std::size_t receiver, const Letter& letter) {
+        is_broken = is_broken || seen[letter.sender][letter.number];
+        seen[letter.sender][letter.number] = true;
+        ++received;
+        // The number of the next one that may come.
+        std::size_t& next = last[receiver][letter.sender];
+        is_broken = is_broken || letter.number < next;
+        next = letter.number + 1;
+    }
+    Task<bool> receive_one(std::size_t receiver) {
+        std::optional<Letter> letter = co_await channel.receive();
+        if (letter) note(receiver, *letter);
+        co_return letter.has_value();
+    }
+    Task<bool> receive_some(std::size_t receiver) {
+        std::vector<Letter> batch;
+        std::size_t count = co_await channel.receive_many(batch, 1 + random.below(5));
+        is_broken = is_broken || count != batch.size();
+        for (const Letter& letter : batch)
+            note(receiver, letter);
+        co_return count != 0;
+    }
+    Task<> receive_all(std::size_t receiver) {
+        for (bool is_open = true; is_open;) {
+            if (random.once_in(8)) co_await sleep_for(random.below(3) * 1ms);
+            Duration limit = random.below(3) * 1ms;
+            std::optional<bool> more;
+            if (random.once_in(2))
+                more = co_await try_timeout(limit, receive_one(receiver));
+            else
+                more = co_await try_timeout(limit, receive_some(receiver));
+            is_open = more.value_or(true);
+        }
+    }
+
+    Task<> run() {
+        auto send = [this](std::size_t sender) { return send_all(sender); };
+        auto receive = [this](std::size_t receiver) { return receive_all(receiver); };
+        auto sending = [&](TaskGroup& group) -> Task<> {
+            for (std::size_t i = 0; i < senders; ++i)
+                group.spawn(send, i);
+            co_return;
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (std::size_t i = 0; i < receivers; ++i)
+                group.spawn(receive, i);
+            co_await task_group(sending);
+            channel.close();
+        };
+        co_await task_group(body);
+    }
+
+    Channel<Letter> channel;
+    Random random;
+    std::size_t values;
+    std::vector<std::size_t> sent;
+    std::vector<std::vector<bool>> seen;
+    std::vector<std::vector<std::size_t>> last;
+    std::size_t received = 0;
+    bool is_broken = false;
+};
+
+}  // namespace
+
+BOOST_FIXTURE_TEST_CASE(random_traffic_brings_each_value_once_and_in_order, VirtualTime) {
+    for (std::size_t capacity : {std::size_t{0}, std::size_t{1}, std::size_t{5}}) {
+        Traffic traffic(capacity, stress_iterations(20'000) / (3 * Traffic::senders), capacity + 1);
+
+        executor.run_until(traffic.run());
+
+        BOOST_TEST(traffic.received == traffic.values * Traffic::senders);
+        BOOST_TEST(!traffic.is_broken);
+        BOOST_TEST(traffic.channel.size() == 0u);
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -8,6 +8,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <new>
 #include <optional>
@@ -15,6 +16,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace leat {
 
@@ -51,28 +53,70 @@ private:
     bool found_closed_ = false;
 };
 
-/// What `Channel::receive` gives.
+namespace detail {
+
+/// Who waits for a channel's next value, and has it handed here.
 template <class T>
-class [[nodiscard]] ReceiveOperation : public detail::QueuedWait {
+class ChannelReceiver : public QueuedWait {
 public:
-    using value_type = std::optional<T>;
-
-    explicit ReceiveOperation(Channel<T>& channel) noexcept : channel_(&channel) {}
-    ReceiveOperation(ReceiveOperation&&) noexcept = default;
-
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<>) const noexcept {}
-    std::optional<T> await_resume() noexcept { return std::move(value_); }
-    Result<std::optional<T>> result() noexcept { return std::move(value_); }
 
     void cancel() noexcept override;
     std::string describe() const override { return "a channel's next value"; }
 
-private:
-    friend class Channel<T>;
+protected:
+    explicit ChannelReceiver(Channel<T>& channel) noexcept : channel_(&channel) {}
+    ChannelReceiver(ChannelReceiver&&) noexcept = default;
+    ~ChannelReceiver() = default;
+
+    /// For `await_ready`.
+    bool take_or_wait() noexcept;
 
     Channel<T>* channel_;
+    // Empty at the end: closed, and nothing is left.
     std::optional<T> value_;
+
+private:
+    friend class Channel<T>;
+};
+
+}  // namespace detail
+
+/// What `Channel::receive` gives.
+template <class T>
+class [[nodiscard]] ReceiveOperation : public detail::ChannelReceiver<T> {
+public:
+    using value_type = std::optional<T>;
+
+    explicit ReceiveOperation(Channel<T>& channel) noexcept : detail::ChannelReceiver<T>(channel) {}
+    ReceiveOperation(ReceiveOperation&&) noexcept = default;
+
+    std::optional<T> await_resume() noexcept { return std::move(this->value_); }
+    Result<std::optional<T>> result() noexcept { return std::move(this->value_); }
+};
+
+/// What `Channel::receive_many` gives.
+template <class T>
+class [[nodiscard]] ReceiveManyOperation : public detail::ChannelReceiver<T> {
+public:
+    using value_type = std::size_t;
+
+    ReceiveManyOperation(Channel<T>& channel, std::vector<T>& into, std::size_t limit) noexcept
+        : detail::ChannelReceiver<T>(channel), into_(&into), limit_(limit) {}
+    ReceiveManyOperation(ReceiveManyOperation&&) noexcept = default;
+
+    bool await_ready() noexcept;
+    std::size_t await_resume();
+    Result<std::size_t> result() { return await_resume(); }
+
+private:
+    void make_room();
+
+    std::vector<T>* into_;
+    std::size_t limit_;
+    // Why there is no room for even one value.
+    std::exception_ptr failure_;
 };
 
 /// Values in the order of sending, from any number of tasks to any number of tasks, with a bound: who sends into a full
@@ -124,6 +168,22 @@ public:
     /// Complexity:   O(1), no allocation.
     ReceiveOperation<T> receive() noexcept { return ReceiveOperation<T>(*this); }
 
+    /// Waits for the next value, and appends it to `into`, along with what else is there by the time the task goes on: at
+    /// most `limit` values, in the order of sending. Gives how many; zero once the channel is closed and nothing is left.
+    ///
+    ///     std::size_t count = co_await jobs.receive_many(batch, 64);
+    ///
+    /// Values come from the channel and from those who wait to send, so this serves a channel without room, too. A
+    /// `limit` of zero is a misuse that ends the program.
+    ///
+    /// Lifetime:     `into` outlives the await, and is not touched meanwhile.
+    /// Errors:       what `into` throws when it grows: what it has by then it keeps, everything else stays in the channel.
+    /// Cancellation: no value is lost: one that was handed over already is returned.
+    /// Complexity:   O(values); allocates only if `into` has too little room.
+    ReceiveManyOperation<T> receive_many(std::vector<T>& into, std::size_t limit) noexcept {
+        return ReceiveManyOperation<T>(*this, into, limit);
+    }
+
     /// Without waiting. False, with `value` untouched: there is no room, or the channel is closed.
     [[nodiscard]] bool try_send(T& value) noexcept { return !is_closed_ && put(value); }
 
@@ -153,15 +213,18 @@ public:
 
 private:
     friend class SendOperation<T>;
-    friend class ReceiveOperation<T>;
+    friend class detail::ChannelReceiver<T>;
+    friend class ReceiveManyOperation<T>;
 
     // Invariants: 1. Receivers wait only while nothing is there, and senders only while there is no room: never both.
     //             2. A closed channel has no waiters.
 
+    bool has_values() const noexcept { return size_ != 0 || !senders_.is_empty(); }
+
     /// False: no room, and nobody who waits.
     bool put(T& value) noexcept {
         if (!receivers_.is_empty()) {
-            static_cast<ReceiveOperation<T>&>(receivers_.first()).value_.emplace(std::move(value));
+            static_cast<detail::ChannelReceiver<T>&>(receivers_.first()).value_.emplace(std::move(value));
             receivers_.hand_over();
             return true;
         }
@@ -224,15 +287,55 @@ void SendOperation<T>::cancel() noexcept {
 }
 
 template <class T>
-bool ReceiveOperation<T>::await_ready() noexcept {
-    if (is_stopped()) return false;
+bool detail::ChannelReceiver<T>::await_ready() noexcept {
+    return !is_stopped() && take_or_wait();
+}
+
+template <class T>
+bool detail::ChannelReceiver<T>::take_or_wait() noexcept {
     if (channel_->take(value_) || channel_->is_closed_) return go_on();
     return wait_in(channel_->receivers_);
 }
 
 template <class T>
-void ReceiveOperation<T>::cancel() noexcept {
+void detail::ChannelReceiver<T>::cancel() noexcept {
     if (leave(channel_->receivers_)) withdrawn();
+}
+
+template <class T>
+bool ReceiveManyOperation<T>::await_ready() noexcept {
+    if (limit_ == 0) [[unlikely]]
+        detail::stop_for_misuse("a channel is asked for at most zero values");
+    if (this->is_stopped()) return false;
+    // Now, since a value that is handed over must find it.
+    try {
+        make_room();
+    } catch (...) {
+        failure_ = std::current_exception();
+        return this->go_on();
+    }
+    return this->take_or_wait();
+}
+
+template <class T>
+std::size_t ReceiveManyOperation<T>::await_resume() {
+    if (failure_ != nullptr) [[unlikely]]
+        std::rethrow_exception(std::move(failure_));
+    if (!this->value_) return 0;
+    into_->push_back(std::move(*this->value_));
+    std::size_t count = 1;
+    for (std::optional<T> next; count != limit_ && this->channel_->has_values(); ++count) {
+        make_room();
+        this->channel_->take(next);
+        into_->push_back(std::move(*next));
+    }
+    return count;
+}
+
+/// For one more.
+template <class T>
+void ReceiveManyOperation<T>::make_room() {
+    if (into_->size() == into_->capacity()) into_->reserve(into_->size() + into_->size() / 2 + 1);
 }
 
 }  // namespace leat
