@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // How a program ends that destroys what tasks wait for, or counts wrongly: seen from its parent, in a forked child.
 #include <leat/runtime/barrier.hpp>
+#include <leat/runtime/broadcast.hpp>
 #include <leat/runtime/condition.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/latch.hpp>
 #include <leat/runtime/manual_reset_event.hpp>
 #include <leat/runtime/mutex.hpp>
+#include <leat/runtime/oneshot.hpp>
 #include <leat/runtime/shared_mutex.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/watch.hpp>
 
 #include "support/child.hpp"
 
@@ -16,7 +19,9 @@
 #include <csignal>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 using namespace leat;
 using namespace leat::test;
@@ -112,6 +117,55 @@ BOOST_AUTO_TEST_CASE(arriving_at_a_barrier_that_all_have_left_ends_the_program_w
         barrier.arrive_and_drop();
     });
     check(end, "a barrier that has no participants any more");
+}
+
+BOOST_AUTO_TEST_CASE(oneshot_receiver_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    auto wait = [](Oneshot<int>& ends) -> Task<> { co_await ends.receiver.receive(); };
+    ChildEnd end = end_of_destroying<Oneshot<int>>([] { return std::make_unique<Oneshot<int>>(); }, wait);
+    check(end, "a oneshot's receiver is destroyed while tasks wait for it");
+}
+
+BOOST_AUTO_TEST_CASE(sending_a_second_value_through_a_oneshot_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        Oneshot<int> ends;
+        (void)ends.sender.send(1);
+        (void)ends.sender.send(2);
+    });
+    check(end, "a oneshot's sender is used that has sent");
+}
+
+BOOST_AUTO_TEST_CASE(broadcast_destroyed_under_its_subscribers_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Broadcast<int>> broadcast(std::in_place, 1u);
+        BroadcastSubscriber<int> subscriber = broadcast->subscribe();
+        broadcast.reset();
+    });
+    check(end, "a broadcast is destroyed while it has subscribers");
+}
+
+BOOST_AUTO_TEST_CASE(subscriber_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    Broadcast<int> broadcast(1);
+    auto wait = [](BroadcastSubscriber<int>& subscriber) -> Task<> { co_await subscriber.receive(); };
+    ChildEnd end = end_of_destroying<BroadcastSubscriber<int>>(
+        [&] { return std::make_unique<BroadcastSubscriber<int>>(broadcast.subscribe()); }, wait);
+    check(end, "a subscriber is destroyed or moved while a task waits with it");
+}
+
+BOOST_AUTO_TEST_CASE(watch_destroyed_under_its_receivers_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Watch<int>> watch(std::in_place, 1);
+        WatchReceiver<int> receiver = watch->subscribe();
+        watch.reset();
+    });
+    check(end, "a watch is destroyed while it has receivers");
+}
+
+BOOST_AUTO_TEST_CASE(watch_receiver_destroyed_under_a_waiter_ends_the_program_with_a_sentence) {
+    Watch<int> watch(1);
+    auto wait = [](WatchReceiver<int>& receiver) -> Task<> { co_await receiver.changed(); };
+    ChildEnd end = end_of_destroying<WatchReceiver<int>>(
+        [&] { return std::make_unique<WatchReceiver<int>>(watch.subscribe()); }, wait);
+    check(end, "a watch's receiver is destroyed or moved while a task waits with it");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
