@@ -49,6 +49,7 @@ public:
     void close() noexcept;
     bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
     bool is_forked() const noexcept { return guard_.is_forked_child(); }
+    bool is_owner() const noexcept { return guard_.is_owner(); }
     NativeHandle native_handle() noexcept;
 
     // Owner.

@@ -63,6 +63,8 @@ bool Registrator::is_closed() const noexcept { return core_->is_closed(); }
 
 bool Registrator::is_forked() const noexcept { return core_->is_forked(); }
 
+bool Registrator::is_owner() const noexcept { return core_->is_owner(); }
+
 Poll::Poll(Backend backend, const Clock& clock)
     : core_(new detail::Core(backend, clock)), completions_(core_) {}
 

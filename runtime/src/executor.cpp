@@ -57,7 +57,7 @@ Executor::Executor(ExecutorOptions options)
       poll_(options_.backend, *options_.clock),
       events_(options_.batch),
       timers_(options_.clock->now()),
-      inbox_(std::make_shared<detail::Inbox>(poll_.registrator(), options_.clock->is_virtual())),
+      inbox_(std::make_shared<detail::Inbox>(*this, poll_.registrator(), options_.clock->is_virtual())),
       random_state_(options_.seed ? *options_.seed : seed_from_system()) {
     if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
     if (!poll_.passed_over().empty())
@@ -346,6 +346,7 @@ void Executor::remove_root(detail::Root& root) noexcept {
 
 void Executor::shut_down() noexcept {
     running_ = true;
+    is_ending_ = true;
     note_stack();
     TimePoint give_up = saturating_add(steady_clock().now(), options_.shutdown_deadline);
     // A forked child has a copy: what was posted is the parent's to call, and the kernel's queue the parent's to ask.

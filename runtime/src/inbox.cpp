@@ -5,9 +5,10 @@
 
 namespace leat::detail {
 
-Inbox::Inbox(const Registrator& registrator, bool wakes_for_last_holder)
+Inbox::Inbox(Executor& owner, const Registrator& registrator, bool wakes_for_last_holder)
     : tail_block_(new Block),
       head_block_(tail_block_.load(std::memory_order_relaxed)),
+      owner_(owner),
       registrator_(registrator),
       wakes_for_last_holder_(wakes_for_last_holder) {}
 

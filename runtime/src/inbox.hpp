@@ -33,7 +33,7 @@ namespace leat::detail {
 /// Thread-safety: `push`, `hold` and `let_go` from any thread; the rest is the executor's.
 class Inbox {
 public:
-    Inbox(const Registrator& registrator, bool wakes_for_last_holder);
+    Inbox(Executor& owner, const Registrator& registrator, bool wakes_for_last_holder);
     Inbox(const Inbox&) = delete;
     Inbox& operator=(const Inbox&) = delete;
     ~Inbox();
@@ -91,6 +91,11 @@ public:
     }
 
     bool is_forked() const noexcept { return registrator_.is_forked(); }
+    /// Whether the calling thread is the executor's.
+    bool is_own_thread() const noexcept { return registrator_.is_owner(); }
+
+    /// For what was posted, while it is called.
+    Executor& owner() const noexcept { return owner_; }
 
     /// Whether a Remote is held: somebody may still bring work. To be asked before `has_mail`, since the last holder
     /// may post and go in between.
@@ -136,6 +141,7 @@ private:
     // A block that the reader is done with.
     std::atomic<Block*> spare_{nullptr};
     std::atomic<int> holders_{0};
+    Executor& owner_;
     Registrator registrator_;
     // An executor on a virtual clock may go on when the last one has gone.
     bool wakes_for_last_holder_;

@@ -5,7 +5,10 @@
 
 #include <leat/reactor/error.hpp>
 
+#include <chrono>
+#include <new>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace leat {
@@ -21,6 +24,21 @@ Remote::~Remote() {
 }
 
 bool Remote::push(detail::PostedFunction&& function) const { return inbox_->push(std::move(function)); }
+
+bool Remote::push_surely(detail::PostedFunction&& function) const noexcept {
+    for (;;) {
+        try {
+            return push(std::move(function));
+        } catch (const std::bad_alloc&) {
+            // Nothing has been claimed. Whoever posts has nobody to tell, and somebody waits for it.
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+    }
+}
+
+bool Remote::is_forked() const noexcept { return inbox_->is_forked(); }
+
+bool Remote::is_own_thread() const noexcept { return inbox_->is_own_thread(); }
 
 void Remote::throw_refused() const {
     errc refusal = inbox_->is_forked() ? errc::forked : errc::closed;

@@ -2,7 +2,7 @@
 // What a child process may do with its parent's executor: nothing, and it is told so; and its signals are its own.
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
-#include <leat/runtime/remote.hpp>
+#include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
@@ -157,6 +157,62 @@ BOOST_AUTO_TEST_CASE(executor_destroyed_in_the_child_lives_on_in_the_parent) {
     BOOST_TEST(status == 0);
     BOOST_TEST(ended == 1);
     BOOST_TEST(called == 1);
+    check_that_the_parent_is_unaffected();
+}
+
+BOOST_AUTO_TEST_CASE(call_in_the_child_is_refused) {
+    executor->run_until(do_nothing());
+    int called = 0;
+    auto count = [&called] { ++called; };
+
+    const int status = run_in_child([&] {
+        Executor own;
+        auto call = [&]() -> Task<bool> {
+            Result<void> result = co_await as_result(remote.call(count));
+            co_return !result && result.error() == errc::forked;
+        };
+        return own.run_until(call()) && gives_forked([&] { remote.block_on(count); });
+    });
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(called == 0);
+    check_that_the_parent_is_unaffected();
+}
+
+BOOST_AUTO_TEST_CASE(both_executors_of_a_call_may_be_destroyed_in_the_child_in_any_order) {
+    std::optional<Executor> other(std::in_place);
+    bool callee_runs = false;
+    int ended = 0;
+    auto callee = [&]() -> Task<> {
+        callee_runs = true;
+        co_await sleep_for(Duration::max());
+    };
+    auto caller = [&]() -> Task<> {
+        Result<void> result = co_await as_result(other->remote().call(callee));
+        if (!result && result.error() == errc::cancelled) ++ended;
+    };
+    Running<void> running = executor->start(caller());
+    while (!callee_runs) {
+        executor->turn();
+        other->turn();
+    }
+
+    const int caller_first = run_in_child([&] {
+        executor.reset();
+        other.reset();
+        return running.has_ended() && ended == 0;
+    });
+    const int callee_first = run_in_child([&] {
+        other.reset();
+        executor.reset();
+        return running.has_ended() && ended == 0;
+    });
+    other.reset();
+    executor->run();
+
+    BOOST_TEST(caller_first == 0);
+    BOOST_TEST(callee_first == 0);
+    BOOST_TEST(ended == 1);
     check_that_the_parent_is_unaffected();
 }
 

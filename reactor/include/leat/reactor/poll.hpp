@@ -108,6 +108,8 @@ public:
     bool is_closed() const noexcept;
     /// Whether this process is a forked child of the one that made the Poll.
     bool is_forked() const noexcept;
+    /// Whether the calling thread is the owner of the Poll. A Poll that nobody has polled yet has none.
+    bool is_owner() const noexcept;
 
 private:
     friend class Poll;

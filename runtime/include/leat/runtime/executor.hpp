@@ -183,6 +183,9 @@ public:
     /// Whether one more operation may complete without giving way.
     bool consume_budget() noexcept { return poll_.completions().consume_budget(); }
 
+    /// Whether its destructor runs: a task that starts now is cancelled at once.
+    bool is_ending() const noexcept { return is_ending_; }
+
     Poll& poll() noexcept { return poll_; }
     TimerWheel& timers() noexcept { return timers_; }
 
@@ -239,6 +242,7 @@ private:
     bool running_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
     bool asleep_ = false;
+    bool is_ending_ = false;
     bool completions_come_first_ = false;
 
     ExecutorOptions options_;

@@ -12,12 +12,19 @@
 namespace leat {
 
 class Executor;
+template <class Callable, class... Arguments>
+class RemoteCallOperation;
 
 namespace detail {
+
+template <class Callable, class... Arguments>
+struct CallValue;
 
 /// A function object that is called once; small ones are kept in place.
 class PostedFunction {
 public:
+    static constexpr std::size_t place_size = 40;
+
     template <class F>
         requires(!std::same_as<std::remove_cvref_t<F>, PostedFunction>)
     explicit PostedFunction(F&& function) {
@@ -75,10 +82,11 @@ private:
         [](void* place) noexcept { delete *static_cast<F**>(place); },
     };
 
-    alignas(void*) std::byte place_[40]{};
+    alignas(void*) std::byte place_[place_size]{};
     const Table* table_;
 };
 
+class CallState;
 class Inbox;
 
 }  // namespace detail
@@ -119,11 +127,34 @@ public:
         return push(detail::PostedFunction(std::forward<F>(function)));
     }
 
+    /// Runs `callable(arguments…)` on the executor's thread and waits for its end, from a task of another executor or of the
+    /// same one: include <leat/runtime/remote_call.hpp>, which tells the rest.
+    template <class Callable, class... Arguments>
+    [[nodiscard]] RemoteCallOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>
+    call(Callable&& callable, Arguments&&... arguments);
+
+    /// The same from a thread without an executor, which it blocks: include <leat/runtime/remote_call.hpp>.
+    template <class Callable, class... Arguments>
+    typename detail::CallValue<std::decay_t<Callable>, std::decay_t<Arguments>...>::type
+    block_on(Callable&& callable, Arguments&&... arguments);
+
+    /// For waits: posts what must not be lost, and waits for memory if there is none. False: refused.
+    template <class F>
+    bool post_surely(F&& function) const noexcept {
+        static_assert(sizeof(F) <= detail::PostedFunction::place_size, "it would allocate");
+        return push_surely(detail::PostedFunction(std::forward<F>(function)));
+    }
+    bool is_forked() const noexcept;
+    /// Whether the calling thread is the executor's. One that has not run yet has none.
+    bool is_own_thread() const noexcept;
+
 private:
     friend class Executor;
+    friend class detail::CallState;
     explicit Remote(std::shared_ptr<detail::Inbox> inbox) noexcept;
 
     bool push(detail::PostedFunction&& function) const;
+    bool push_surely(detail::PostedFunction&& function) const noexcept;
     [[noreturn]] void throw_refused() const;
 
     std::shared_ptr<detail::Inbox> inbox_;
