@@ -14,6 +14,7 @@
 #include "src/failure.hpp"
 #include "src/inbox.hpp"
 
+#include <leat/runtime/blocking_pool.hpp>
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/root.hpp>
@@ -216,6 +217,15 @@ std::uint64_t Executor::random() noexcept {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
+}
+
+BlockingPool& Executor::blocking_pool() {
+    if (options_.blocking_pool == nullptr) {
+        BlockingPoolOptions options;
+        options.diagnostic = options_.diagnostic;
+        options_.blocking_pool = std::make_shared<BlockingPool>(std::move(options));
+    }
+    return *options_.blocking_pool;
 }
 
 // ---- One round ----

@@ -2,6 +2,7 @@
 // What a child process may do with its parent's executor: nothing, and it is told so; and its signals are its own.
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/signals.hpp>
@@ -14,9 +15,12 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <system_error>
+#include <thread>
 
 #include <signal.h>
 #include <unistd.h>
@@ -213,6 +217,41 @@ BOOST_AUTO_TEST_CASE(both_executors_of_a_call_may_be_destroyed_in_the_child_in_a
     BOOST_TEST(caller_first == 0);
     BOOST_TEST(callee_first == 0);
     BOOST_TEST(ended == 1);
+    check_that_the_parent_is_unaffected();
+}
+
+BOOST_AUTO_TEST_CASE(pool_of_threads_is_refused_in_the_child_and_can_be_destroyed) {
+    auto five = [] { return 5; };
+    std::atomic<bool> runs = false;
+    std::atomic<bool> may_end = false;
+    auto hold = [&] {
+        runs = true;
+        while (!may_end)
+            std::this_thread::yield();
+    };
+    auto pool = std::make_shared<BlockingPool>();
+    auto holder = [&]() -> Task<> { co_await pool->offload(hold); };
+    Running<void> running = executor->start(holder());
+    while (!runs)
+        executor->turn();
+
+    const int status = run_in_child([&] {
+        // The copy of the task that waits for a thread which is not there.
+        executor.reset();
+        Executor own;
+        auto call = [&]() -> Task<bool> {
+            Result<int> result = co_await as_result(pool->offload(five));
+            co_return !result && result.error() == errc::forked;
+        };
+        bool is_refused = own.run_until(call());
+        pool.reset();
+        return running.has_ended() && is_refused;
+    });
+    may_end = true;
+    executor->run();
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(running.has_ended());
     check_that_the_parent_is_unaffected();
 }
 

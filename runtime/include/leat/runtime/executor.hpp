@@ -22,6 +22,7 @@ template <class T>
 class Running;
 class Remote;
 class IoOperation;
+class BlockingPool;
 
 namespace detail {
 class Root;
@@ -52,6 +53,9 @@ struct ExecutorOptions {
     Duration shutdown_deadline = std::chrono::seconds(10);
     /// Where the executor's random stream begins; by default at a place that the system chooses.
     std::optional<std::uint64_t> seed;
+    /// Whose threads `offload` takes, to be shared with other executors. Without one the executor makes its own when it is first
+    /// wanted.
+    std::shared_ptr<BlockingPool> blocking_pool;
 };
 
 /// What an Executor has done so far.
@@ -127,6 +131,11 @@ public:
 
     /// For other threads: see `Remote`.
     Remote remote();
+
+    /// The threads that `offload` takes: those of the options, or else its own, made by the first call.
+    ///
+    /// Errors: those of the pool's constructor.
+    BlockingPool& blocking_pool();
 
     const Clock& clock() const noexcept { return *options_.clock; }
     TimePoint now() const noexcept { return options_.clock->now(); }

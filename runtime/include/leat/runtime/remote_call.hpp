@@ -11,6 +11,7 @@
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/root.hpp>
+#include <leat/runtime/stored_call.hpp>
 #include <leat/runtime/task.hpp>
 
 #include <atomic>
@@ -25,7 +26,6 @@
 #include <source_location>
 #include <string>
 #include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -33,46 +33,9 @@ namespace leat {
 
 namespace detail {
 
-template <class T>
-struct ValueOfCall {
-    static constexpr bool is_task = false;
-    using type = std::conditional_t<std::is_lvalue_reference_v<T>, T, std::remove_cvref_t<T>>;
-};
-template <>
-struct ValueOfCall<void> {
-    static constexpr bool is_task = false;
-    using type = void;
-};
-template <class T>
-struct ValueOfCall<Task<T>> {
-    static constexpr bool is_task = true;
-    using type = T;
-};
-
 /// What a call of the stored callable with the stored arguments gives, once a task of it has ended.
 template <class Callable, class... Arguments>
 struct CallValue : ValueOfCall<std::invoke_result_t<Callable&, Arguments...>> {};
-
-/// A callable and what it is called with, stored. A task that it gives may refer to them.
-template <class Callable, class... Arguments>
-class StoredCall {
-public:
-    template <class C, class... A>
-    explicit StoredCall(std::in_place_t, C&& callable, A&&... arguments)
-        : callable_(std::forward<C>(callable)), arguments_(std::forward<A>(arguments)...) {}
-
-    decltype(auto) operator()() {
-        return std::apply(
-            [this](auto&... arguments) -> decltype(auto) {
-                return std::invoke(callable_, std::move(arguments)...);
-            },
-            arguments_);
-    }
-
-private:
-    Callable callable_;
-    std::tuple<Arguments...> arguments_;
-};
 
 /// Who waits for a call.
 class CallEnd {

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/blocking_pool.hpp>
+
+#include "backend/diagnostic.hpp"
+#include "backend/thread_name.hpp"
+#include "src/pool_core.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+namespace leat {
+
+BlockingPool::BlockingPool() : BlockingPool(BlockingPoolOptions()) {}
+
+BlockingPool::BlockingPool(BlockingPoolOptions options)
+    : core_(std::make_shared<detail::PoolCore>(std::move(options))) {}
+
+BlockingPool::~BlockingPool() {
+    if (!core_->is_forked())
+        core_->shut_down();
+    else  // Its threads, and whoever holds its lock, are the parent's: nothing can be waited for, nor given back.
+        (void)new std::shared_ptr<detail::PoolCore>(std::move(core_));
+}
+
+BlockingPoolStats BlockingPool::stats() const { return core_->stats(); }
+
+namespace detail {
+
+namespace {
+
+// What the standard library can still add to the present.
+constexpr Duration longest_idle_time = std::chrono::hours(24 * 365);
+
+}  // namespace
+
+void PoolCore::JobList::append(OffloadJob& job) noexcept {
+    job.next_ = nullptr;
+    job.previous_ = last_;
+    (last_ != nullptr ? last_->next_ : first_) = &job;
+    last_ = &job;
+    ++size_;
+}
+
+void PoolCore::JobList::remove(OffloadJob& job) noexcept {
+    (job.previous_ != nullptr ? job.previous_->next_ : first_) = job.next_;
+    (job.next_ != nullptr ? job.next_->previous_ : last_) = job.previous_;
+    --size_;
+}
+
+PoolCore::PoolCore(BlockingPoolOptions&& options) : options_(std::move(options)) {}
+
+// ---- Calls come and go ----
+
+std::error_code PoolCore::submit(const std::shared_ptr<OffloadJob>& job) {
+    if (is_forked()) return make_error_code(errc::forked);
+    join_ended();
+    std::unique_lock lock(mutex_);
+    if (is_closed_) return make_error_code(errc::closed);
+    const bool wants_thread =
+        queue_.size() >= idle_ && threads_.size() < std::max<std::size_t>(options_.threads, 1);
+    std::string trouble;
+    if (wants_thread) {
+        try {
+            start_thread();
+        } catch (const std::exception& error) {
+            if (threads_.empty()) throw;
+            trouble = error.what();
+        }
+    }
+    job->self_ = job;
+    job->is_queued_ = true;
+    queue_.append(*job);
+    work_.notify_one();
+    lock.unlock();
+    if (!trouble.empty()) notice("leat: a pool of threads goes on with those that it has: " + trouble);
+    return std::error_code();
+}
+
+bool PoolCore::take_back(OffloadJob& job) noexcept {
+    if (is_forked()) return false;
+    // Not destroyed under the lock.
+    std::shared_ptr<OffloadJob> self;
+    std::lock_guard lock(mutex_);
+    if (!job.is_queued_) return false;
+    job.is_queued_ = false;
+    queue_.remove(job);
+    self = std::move(job.self_);
+    return true;
+}
+
+std::shared_ptr<OffloadJob> PoolCore::take_first() noexcept {
+    OffloadJob& first = *queue_.first();
+    queue_.remove(first);
+    first.is_queued_ = false;
+    return std::move(first.self_);
+}
+
+BlockingPoolStats PoolCore::stats() const {
+    BlockingPoolStats stats;
+    if (is_forked()) return stats;
+    std::lock_guard lock(mutex_);
+    stats.threads = threads_.size();
+    stats.running = running_.size();
+    stats.queued = std::min(queue_.size(), options_.queue);
+    stats.waiting = queue_.size() - stats.queued;
+    return stats;
+}
+
+// ---- Threads ----
+
+void PoolCore::start_thread() {
+    // Room first, for the thread's own place when it has ended too: nothing can fail then.
+    threads_.reserve(threads_.size() + 1);
+    ended_.reserve(threads_.size() + 1 + ended_.size());
+    threads_.emplace_back([core = shared_from_this()]() noexcept { core->work(); });
+}
+
+void PoolCore::work() noexcept {
+    name_thread(options_.thread_name);
+    std::unique_lock lock(mutex_);
+    while (std::shared_ptr<OffloadJob> job = next(lock)) {
+        running_.append(*job);
+        lock.unlock();
+        job->run();
+        lock.lock();
+        running_.remove(*job);
+        lock.unlock();
+        OffloadJob::tell(std::move(job));
+        lock.lock();
+    }
+    end_of_thread();
+}
+
+std::shared_ptr<OffloadJob> PoolCore::next(std::unique_lock<std::mutex>& lock) noexcept {
+    if (queue_.is_empty() && !is_closed_) {
+        ++idle_;
+        work_.wait_for(lock, std::min<Duration>(options_.idle_time, longest_idle_time),
+                       [this] { return !queue_.is_empty() || is_closed_; });
+        --idle_;
+    }
+    return queue_.is_empty() ? nullptr : take_first();
+}
+
+/// Locked. Another thread joins this one.
+void PoolCore::end_of_thread() noexcept {
+    auto own = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& thread) {
+        return thread.get_id() == std::this_thread::get_id();
+    });
+    // Not if the pool has left it to itself.
+    if (own != threads_.end()) {
+        ended_.push_back(std::move(*own));
+        threads_.erase(own);
+    }
+    if (threads_.empty()) all_ended_.notify_all();
+}
+
+void PoolCore::join_ended() noexcept {
+    for (;;) {
+        std::thread ended;
+        {
+            std::lock_guard lock(mutex_);
+            if (ended_.empty()) return;
+            ended = std::move(ended_.back());
+            ended_.pop_back();
+        }
+        ended.join();
+    }
+}
+
+// ---- The end ----
+
+void PoolCore::shut_down() noexcept {
+    std::unique_lock lock(mutex_);
+    is_closed_ = true;
+    while (!queue_.is_empty()) {
+        std::shared_ptr<OffloadJob> job = take_first();
+        lock.unlock();
+        job->drop();
+        OffloadJob::tell(std::move(job));
+        lock.lock();
+    }
+    work_.notify_all();
+    const TimePoint deadline = saturating_add(steady_clock().now(), options_.shutdown_deadline);
+    while (!threads_.empty()) {
+        const Duration left = deadline - steady_clock().now();
+        if (left <= Duration::zero()) break;
+        // In steps, since the furthest deadline is none that the library could add up.
+        all_ended_.wait_for(lock, std::min<Duration>(left, std::chrono::hours(1)));
+    }
+    if (!threads_.empty()) name_what_runs();
+    for (std::thread& thread : threads_)
+        thread.detach();
+    threads_.clear();
+    lock.unlock();
+    join_ended();
+}
+
+/// Locked.
+void PoolCore::name_what_runs() noexcept {
+    try {
+        std::string text =
+            "leat: a pool of threads ends, and leaves to themselves what has not ended in time:";
+        for (OffloadJob* job = running_.first(); job != nullptr; job = job->next_) {
+            const std::source_location caller = job->caller();
+            text += "\n  offloaded at " + std::string(caller.file_name()) + ":" +
+                    std::to_string(caller.line()) + " (" + caller.function_name() + ")";
+        }
+        if (running_.is_empty()) text += "\n  threads that are about to end";
+        notice(text);
+    } catch (const std::bad_alloc&) {
+        notice("leat: a pool of threads ends, and leaves to themselves calls that have not ended");
+    }
+}
+
+void PoolCore::notice(const std::string& text) noexcept {
+    try {
+        if (options_.diagnostic)
+            options_.diagnostic(text);
+        else
+            write_notice(text);
+    } catch (...) {
+        // A diagnostic that fails has nobody else to tell.
+    }
+}
+
+}  // namespace detail
+}  // namespace leat
