@@ -152,7 +152,7 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(UntimedConnection) <= 64 + 2 * sizeof(NativeHandle), "there may be very many of these");
+static_assert(sizeof(UntimedConnection) <= 72 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// One that may not be idle for too long.
 class TimedConnection final : public Connection {

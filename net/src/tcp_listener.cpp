@@ -88,6 +88,13 @@ TcpStream AcceptOperation::await_resume() {
     return take();
 }
 
+std::string AcceptOperation::describe() const {
+    if (handle() == invalid_handle) return describe_with({});
+    std::error_code error;
+    Address local = socket::local_address(handle(), error);
+    return describe_with(error ? std::string() : " at " + to_string(local));
+}
+
 Result<TcpStream> AcceptOperation::result() {
     if (has_failed()) return Unexpected<std::error_code>(error());
     return take();

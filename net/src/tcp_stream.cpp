@@ -12,6 +12,26 @@ namespace leat {
 using detail::checked;
 namespace socket = detail::socket;
 
+// ---- What a dump says ----
+
+namespace {
+
+std::string end_of(const char* word, NativeHandle handle) {
+    std::error_code error;  // Of a peer that is gone, or a handle that is none.
+    if (handle == invalid_handle) return {};
+    Address peer = socket::peer_address(handle, error);
+    return error ? std::string() : word + to_string(peer);
+}
+
+}  // namespace
+
+std::string ReadOperation::describe() const { return describe_with(end_of(" from ", handle())); }
+std::string ReceiveOperation::describe() const { return describe_with(end_of(" from ", handle())); }
+std::string WriteOperation::describe() const { return describe_with(end_of(" to ", handle())); }
+std::string TransferOperation::describe() const {
+    return describe_with(end_of(is_write(kind()) ? " to " : " from ", handle()));
+}
+
 void TransferOperation::throw_transfer_error() const {
     throw_error(is_write(kind()) ? "write_all" : "read_exactly");
 }
@@ -54,7 +74,7 @@ Result<TcpStream> ConnectOperation::result() {
     return TcpStream(std::move(socket_));
 }
 
-std::string ConnectOperation::describe() const { return "connect to " + to_string(address_); }
+std::string ConnectOperation::describe() const { return describe_with(" to " + to_string(address_)); }
 
 ConnectOperation TcpStream::connect(const Address& address) { return {address, ConnectOptions()}; }
 

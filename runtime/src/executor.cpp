@@ -55,12 +55,13 @@ Executor::Executor() : Executor(ExecutorOptions()) {}
 Executor::Executor(ExecutorOptions options)
     : inline_budget_(static_cast<unsigned>(std::max(options.inline_budget, 1))),
       options_(std::move(options)),
+      has_diagnostic_(static_cast<bool>(options_.diagnostic)),
       poll_(options_.backend, *options_.clock),
       events_(options_.batch),
       timers_(options_.clock->now()),
       inbox_(std::make_shared<detail::Inbox>(*this, poll_.registrator(), options_.clock->is_virtual())),
       random_state_(options_.seed ? *options_.seed : seed_from_system()) {
-    if (!options_.diagnostic) options_.diagnostic = detail::write_notice;
+    if (!has_diagnostic_) options_.diagnostic = detail::write_notice;
     if (!poll_.passed_over().empty())
         notice_always(poll_.passed_over() + "; " + std::string(poll_.backend().name()) + " is used instead");
 }
@@ -336,6 +337,12 @@ void Executor::look_at_io(bool may_block) {
         poll_.wait(events_, timers_.next_deadline());
     else
         poll_.look(events_);
+}
+
+void Executor::read_round_time() noexcept {
+    round_time_ = now();
+    // A virtual clock is moved at any time: it is read each time.
+    if (!options_.clock->is_virtual()) round_of_time_ = stats_.polls;
 }
 
 // ---- Roots, and the end ----

@@ -25,9 +25,9 @@ const char* name_of(Operation::Kind kind) noexcept {
     case Operation::Kind::write:
         return "write";
     case Operation::Kind::wait_readable:
-        return "until it is readable";
+        return "readability";
     case Operation::Kind::wait_writable:
-        return "until it is writable";
+        return "writability";
     }
     return "an operation";
 }
@@ -70,7 +70,17 @@ bool IoOperation::end_if_withdrawn() noexcept {
     return true;
 }
 
-std::string IoOperation::describe() const { return name_of(kind()); }
+std::string IoOperation::describe() const { return describe_with({}); }
+
+std::string IoOperation::describe_with(std::string_view peer) const {
+    std::string text = name_of(kind());
+    // Of one that has ended, the handle may be another's by now.
+    if (handle() == invalid_handle) return text;
+    bool is_readiness = kind() == Operation::Kind::wait_readable || kind() == Operation::Kind::wait_writable;
+    text += (is_readiness ? " of fd " : " fd ") + std::to_string(handle());
+    text += peer;
+    return text;
+}
 
 void IoOperation::throw_error(const char* what) const { throw std::system_error(error(), what); }
 

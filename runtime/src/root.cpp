@@ -3,10 +3,17 @@
 
 #include "src/failure.hpp"
 
+#include <utility>
+
 namespace leat::detail {
 
-Root::Root(Executor& executor, TaskFrame& task) noexcept
-    : executor_(&executor), environment_(executor), task_(&task) {
+Root::Root(Executor& executor, TaskFrame& task, std::string name, std::source_location started) noexcept
+    : executor_(&executor),
+      environment_(executor),
+      task_(&task),
+      name_(std::move(name)),
+      origin_(started),
+      started_(executor.round_time()) {
     attach(task);
     begin_task(task, environment_, *this);
     executor.add_root(*this);

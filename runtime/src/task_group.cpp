@@ -40,6 +40,7 @@ void PreparedChild::start_in(TaskGroup& group, Environment& inside) noexcept {
 void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task, Environment& inside) noexcept {
     child.attach(task);
     begin_task(task, inside, child);
+    child.started_ = environment_.executor().round_time();
     child.next_sibling_ = children_;
     if (children_ != nullptr) children_->previous_sibling_ = &child;
     children_ = &child;

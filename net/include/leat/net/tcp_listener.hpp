@@ -41,6 +41,7 @@ public:
 
     TcpStream await_resume();
     Result<TcpStream> result();
+    std::string describe() const override;
 
 private:
     TcpStream take() noexcept;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 
 namespace leat {
@@ -48,6 +49,7 @@ public:
         if (has_failed()) return Unexpected<std::error_code>(error());
         return transferred();
     }
+    std::string describe() const override;
 };
 
 /// What `receive` gives: a lent buffer, empty at the end of the stream.
@@ -68,6 +70,7 @@ public:
         if (has_failed()) return Unexpected<std::error_code>(error());
         return take_buffer();
     }
+    std::string describe() const override;
 };
 
 /// What `write` gives: the number of bytes taken.
@@ -86,6 +89,7 @@ public:
         if (has_failed()) return Unexpected<std::error_code>(error());
         return transferred();
     }
+    std::string describe() const override;
 };
 
 /// What `read_exactly` and `write_all` give: one operation that ends when the whole buffer is done.
@@ -103,6 +107,7 @@ public:
         if (has_failed()) return Unexpected<std::error_code>(error());
         return Result<void>();
     }
+    std::string describe() const override;
 
 private:
     [[noreturn]] void throw_transfer_error() const;

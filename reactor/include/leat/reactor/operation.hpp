@@ -94,6 +94,9 @@ public:
     /// Whether it was submitted and has not ended.
     bool is_in_flight() const noexcept { return state_ == State::in_flight; }
 
+    /// The handle that it waits on; `invalid_handle` before it was submitted and once it has ended.
+    NativeHandle handle() const noexcept { return is_in_flight() ? slot_->handle : invalid_handle; }
+
     /// Whether it failed; the code tells why.
     bool has_failed() const noexcept { return error_ != 0; }
     std::error_code error() const noexcept;

@@ -43,7 +43,9 @@ public:
     }
 
     void cancel() noexcept override;
-    std::string describe() const override { return "room in a channel"; }
+    std::string describe() const override {
+        return "room in a channel of " + std::to_string(channel_->capacity());
+    }
 
 private:
     friend class Channel<T>;

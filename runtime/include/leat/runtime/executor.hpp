@@ -10,9 +10,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace leat {
 
@@ -23,6 +25,8 @@ class Running;
 class Remote;
 class IoOperation;
 class BlockingPool;
+struct TaskInfo;
+enum class DumpFormat : std::uint8_t;
 
 namespace detail {
 class Root;
@@ -104,11 +108,14 @@ public:
     ///         of the tasks; `task` is cancelled first); `busy` inside a task of this executor or on another thread
     ///         than the owner's; `cancelled` if the task was cancelled.
     template <class T>
-    T run_until(Task<T> task);
+    T run_until(Task<T> task, std::source_location caller = std::source_location::current());
 
-    /// Starts `task` and returns; it runs while the executor does.
+    /// Starts `task` and returns; it runs while the executor does. A name is what it is called in dumps and reports.
     template <class T>
-    Running<T> start(Task<T> task);
+    Running<T> start(Task<T> task, std::source_location caller = std::source_location::current());
+    template <class T>
+    Running<T> start(Task<T> task, std::string name,
+                     std::source_location caller = std::source_location::current());
 
     /// Runs until all started tasks have ended.
     void run();
@@ -150,9 +157,19 @@ public:
     /// The same for what nobody would hear of otherwise, such as a failure that has no caller: it is never left out.
     void notice_always(std::string_view text) noexcept;
 
-    /// The tree of suspended tasks: for each its name, the file and line of its definition and of the line it waits at,
-    /// and what it waits for.
+    /// Whether notices go to a function of the application's rather than to standard error.
+    bool has_diagnostic() const noexcept { return has_diagnostic_; }
+
+    /// The tree of tasks, as text: for each its definition, its name, its age, the line that it waits at, and what it waits
+    /// for; and which tasks wait for each other in a circle. docs/debugging.md tells how to read it.
+    ///
+    /// A task or a destructor that calls it is in it as one that runs.
+    ///
+    /// Complexity: O(tasks), and a system call for each that waits on a socket; no recursion.
     std::string dump_tasks() const;
+    std::string dump_tasks(DumpFormat format) const;
+    /// The same as values: see <leat/runtime/dump.hpp>.
+    std::vector<TaskInfo> tasks() const;
 
     // ---- For waits and combinators; a program needs none of these. ----
 
@@ -187,6 +204,13 @@ public:
 
     void task_ended(TaskFrame& task) noexcept {
         after_ = reinterpret_cast<std::uintptr_t>(&task) + has_ended;
+    }
+
+    /// The time as this round of the loop has read it, for what need not be exact: read at most once a round.
+    TimePoint round_time() noexcept {
+        if (round_of_time_ != stats_.polls) [[unlikely]]
+            read_round_time();
+        return round_time_;
     }
 
     /// Whether one more operation may complete without giving way.
@@ -227,6 +251,7 @@ private:
     void resume_what_follows() noexcept;
     void destroy_next_frame() noexcept;
     void look_at_io(bool may_block);
+    void read_round_time() noexcept;
     bool is_idle() const noexcept {
         return ready_ == nullptr && unwinding_ == nullptr && poll_.completions().is_empty();
     }
@@ -255,11 +280,15 @@ private:
     bool completions_come_first_ = false;
 
     ExecutorOptions options_;
+    bool has_diagnostic_;
     Poll poll_;
     Events events_;
     TimerWheel timers_;
     ExecutorStats stats_;
     std::uint64_t posted_at_look_ = 0;
+    // Read in the round that began with the so-manieth look at I/O.
+    TimePoint round_time_{};
+    std::uint64_t round_of_time_ = ~std::uint64_t{0};
     std::shared_ptr<detail::Inbox> inbox_;
     detail::Root* roots_ = nullptr;
     TimePoint notice_window_{};
@@ -284,9 +313,9 @@ inline void Wait::resume_later() noexcept { executor().make_ready(*this); }
 ///
 ///     int main() { leat::run(serve()); }
 template <class T>
-T run(Task<T> task);
+T run(Task<T> task, std::source_location caller = std::source_location::current());
 template <class T>
-T run(Task<T> task, ExecutorOptions options);
+T run(Task<T> task, ExecutorOptions options, std::source_location caller = std::source_location::current());
 
 }  // namespace leat
 

@@ -38,6 +38,7 @@ public:
     /// The line that started it.
     virtual std::source_location spawned() const noexcept = 0;
     std::optional<std::source_location> origin() const noexcept override { return spawned(); }
+    std::optional<TimePoint> task_started() const noexcept override { return started_; }
     /// For a child that is made before it is known which line starts it.
     virtual void note_spawned(std::source_location) noexcept {}
     /// Asks the task to end, in a scope that was cancelled.
@@ -65,6 +66,7 @@ private:
     virtual void ended(std::exception_ptr& failure, bool was_unwound) noexcept;
 
     TaskGroup& group_;
+    TimePoint started_;
     GroupChild* next_sibling_ = nullptr;
     GroupChild* previous_sibling_ = nullptr;
 };

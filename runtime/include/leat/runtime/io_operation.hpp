@@ -7,6 +7,7 @@
 
 #include <coroutine>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -62,6 +63,10 @@ protected:
     bool start() noexcept;
     /// After an end at once: goes on, or suspends and gives way, as the executor's budget says.
     bool go_on() noexcept;
+
+    /// "read fd 17", and `peer` behind it if there is one to be named: " from 10.0.0.7:51514".
+    std::string describe_with(std::string_view peer) const;
+    using OperationRecord::handle;
 
     /// "read: Connection reset by peer", as `std::system_error`.
     [[noreturn]] void throw_error(const char* what) const;

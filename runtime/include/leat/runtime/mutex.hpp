@@ -6,6 +6,7 @@
 #include <leat/runtime/wait_list.hpp>
 
 #include <coroutine>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -20,10 +21,10 @@ class [[nodiscard]] MutexGuard {
 public:
     /// Holds none.
     MutexGuard() noexcept = default;
-    MutexGuard(MutexGuard&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+    MutexGuard(MutexGuard&& other) noexcept : mutex_(other.give_away()) {}
     MutexGuard& operator=(MutexGuard&& other) noexcept {
         MutexGuard former(std::move(*this));
-        mutex_ = std::exchange(other.mutex_, nullptr);
+        mutex_ = other.give_away();
         return *this;
     }
     ~MutexGuard() { unlock(); }
@@ -37,6 +38,8 @@ private:
     friend class LockOperation;
     friend class Mutex;
     explicit MutexGuard(Mutex& mutex) noexcept : mutex_(&mutex) {}
+    // To another guard, which may be anybody's.
+    inline Mutex* give_away() noexcept;
 
     Mutex* mutex_ = nullptr;
 };
@@ -56,8 +59,11 @@ public:
 
     inline void cancel() noexcept override;
     std::string describe() const override { return "a mutex"; }
+    inline void visit_holders(void (*visit)(const TaskFrame*, void*), void* argument) const override;
 
 private:
+    friend class Mutex;
+
     Mutex* mutex_;
 };
 
@@ -84,26 +90,42 @@ public:
     LockOperation lock() noexcept { return LockOperation(*this); }
 
     /// Without waiting: a guard that holds none if somebody holds it.
-    MutexGuard try_lock() noexcept { return take() ? MutexGuard(*this) : MutexGuard(); }
+    MutexGuard try_lock() noexcept { return take(unknown) ? MutexGuard(*this) : MutexGuard(); }
 
-    bool is_locked() const noexcept { return is_locked_; }
+    bool is_locked() const noexcept { return holder_ != nobody; }
 
 private:
     friend class ConditionWaitOperation;
     friend class LockOperation;
     friend class MutexGuard;
 
-    bool take() noexcept { return !std::exchange(is_locked_, true); }
+    // The task that locked it, by its address, for a dump: nobody else looks behind that. A guard that is moved may be in
+    // another task, or in none.
+    using Holder = std::uintptr_t;
+    static constexpr Holder nobody = 0, unknown = 1;
+    static Holder holder_of(const TaskFrame& task) noexcept { return reinterpret_cast<Holder>(&task); }
+
+    bool take(Holder holder) noexcept {
+        if (holder_ != nobody) return false;
+        holder_ = holder;
+        return true;
+    }
     void unlock() noexcept {
         if (waiters_.is_empty()) [[likely]]
-            is_locked_ = false;
+            holder_ = nobody;
         else
-            waiters_.hand_over();
+            hand_over();
     }
+    inline void hand_over() noexcept;
 
-    bool is_locked_ = false;
+    Holder holder_ = nobody;
     detail::WaitList waiters_;
 };
+
+inline Mutex* MutexGuard::give_away() noexcept {
+    if (mutex_ != nullptr) mutex_->holder_ = Mutex::unknown;
+    return std::exchange(mutex_, nullptr);
+}
 
 inline void MutexGuard::unlock() noexcept {
     if (Mutex* mutex = std::exchange(mutex_, nullptr)) mutex->unlock();
@@ -111,9 +133,19 @@ inline void MutexGuard::unlock() noexcept {
 
 inline bool LockOperation::await_ready() noexcept {
     if (is_stopped()) return false;
-    if (!mutex_->take()) [[unlikely]]
+    if (!mutex_->take(Mutex::holder_of(*frame_))) [[unlikely]]
         return wait_in(mutex_->waiters_);
     return go_on();
+}
+
+inline void LockOperation::visit_holders(void (*visit)(const TaskFrame*, void*), void* argument) const {
+    if (mutex_->holder_ > Mutex::unknown)
+        visit(reinterpret_cast<const TaskFrame*>(mutex_->holder_), argument);
+}
+
+inline void Mutex::hand_over() noexcept {
+    holder_ = holder_of(*static_cast<LockOperation&>(waiters_.first()).frame_);
+    waiters_.hand_over();
 }
 
 inline void LockOperation::cancel() noexcept {

@@ -5,6 +5,10 @@
 #include <leat/runtime/task.hpp>
 
 #include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -15,7 +19,7 @@ namespace detail {
 /// A task that no other task awaits: the root of a tree.
 class Root : public Wait {
 public:
-    Root(Executor& executor, TaskFrame& task) noexcept;
+    Root(Executor& executor, TaskFrame& task, std::string name, std::source_location started) noexcept;
     Root(const Root&) = delete;
     Root& operator=(const Root&) = delete;
     // A root is destroyed through `orphan` or by its owner, after its end.
@@ -29,6 +33,9 @@ public:
     /// Cancels everything below.
     void cancel() noexcept override;
     std::string describe() const override;
+    std::optional<std::source_location> origin() const noexcept override { return origin_; }
+    std::string_view task_name() const noexcept override { return name_; }
+    std::optional<TimePoint> task_started() const noexcept override { return started_; }
     TaskFrame* awaited_task() const noexcept override { return has_ended() ? nullptr : task_; }
     void child_finished(TaskFrame&) noexcept override;
     void child_unwound() noexcept override;
@@ -51,6 +58,9 @@ private:
     Executor* executor_;
     Environment environment_;
     TaskFrame* task_;
+    std::string name_;
+    std::source_location origin_;
+    TimePoint started_;
     State state_ = State::running;
     bool is_orphan_ = false;
 };
@@ -58,7 +68,8 @@ private:
 template <class T>
 class TypedRoot final : public Root {
 public:
-    TypedRoot(Executor& executor, Task<T>&& task) noexcept : Root(executor, task.release().promise()) {}
+    TypedRoot(Executor& executor, Task<T>&& task, std::string name, std::source_location started) noexcept
+        : Root(executor, task.release().promise(), std::move(name), started) {}
 
     T take() {
         throw_if_failed();
@@ -110,29 +121,35 @@ private:
 };
 
 template <class T>
-T Executor::run_until(Task<T> task) {
+T Executor::run_until(Task<T> task, std::source_location caller) {
     begin_running();
-    detail::TypedRoot<T> root(*this, std::move(task));
+    detail::TypedRoot<T> root(*this, std::move(task), std::string(), caller);
     run_until_ended(&root);
     return root.take();
 }
 
 template <class T>
-Running<T> Executor::start(Task<T> task) {
+Running<T> Executor::start(Task<T> task, std::source_location caller) {
+    return start(std::move(task), std::string(), caller);
+}
+
+template <class T>
+Running<T> Executor::start(Task<T> task, std::string name, std::source_location caller) {
     own_thread();
-    return Running<T>(std::make_unique<detail::TypedRoot<T>>(*this, std::move(task)));
+    return Running<T>(
+        std::make_unique<detail::TypedRoot<T>>(*this, std::move(task), std::move(name), caller));
 }
 
 template <class T>
-T run(Task<T> task) {
+T run(Task<T> task, std::source_location caller) {
     Executor executor;
-    return executor.run_until(std::move(task));
+    return executor.run_until(std::move(task), caller);
 }
 
 template <class T>
-T run(Task<T> task, ExecutorOptions options) {
+T run(Task<T> task, ExecutorOptions options, std::source_location caller) {
     Executor executor(std::move(options));
-    return executor.run_until(std::move(task));
+    return executor.run_until(std::move(task), caller);
 }
 
 }  // namespace leat

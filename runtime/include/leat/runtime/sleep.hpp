@@ -66,7 +66,7 @@ public:
 
     // Its result is there already: the next wait sees the cancellation.
     void cancel() noexcept override {}
-    std::string describe() const override { return "ready"; }
+    std::string describe() const override { return "its next turn"; }
 };
 
 /// Lets every other ready task run first. I/O is looked at now and then, not at each yield.

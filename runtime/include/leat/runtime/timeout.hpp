@@ -12,6 +12,7 @@
 #include <concepts>
 #include <coroutine>
 #include <exception>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -59,6 +60,11 @@ public:
         if (has_timed_out_)
             throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: " + A::describe());
         return A::await_resume();
+    }
+
+    std::optional<TimePoint> expires_at() const noexcept override {
+        if (!expiry_.is_armed()) return std::nullopt;
+        return expiry_.deadline();
     }
 
     Result<value_type> result() {
@@ -159,6 +165,10 @@ public:
     }
 
     std::string describe() const override { return "a task with a deadline"; }
+    std::optional<TimePoint> expires_at() const noexcept override {
+        if (!is_armed()) return std::nullopt;
+        return deadline();
+    }
 
 protected:
     bool has_timed_out() const noexcept { return was_unwound(); }

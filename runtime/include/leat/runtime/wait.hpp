@@ -115,10 +115,21 @@ public:
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
     virtual std::string describe() const = 0;
 
+    /// When it gives up, if a timeout surrounds it. Said beside `describe`.
+    virtual std::optional<TimePoint> expires_at() const noexcept { return std::nullopt; }
+    /// Calls `visit` for every task that holds what this wait waits for, as far as that is known. Such a task may have ended
+    /// since: its address is to be compared with those of tasks that are there, and no more.
+    virtual void visit_holders(void (*visit)(const TaskFrame*, void*), void* argument) const {
+        static_cast<void>(visit);
+        static_cast<void>(argument);
+    }
+
     /// Where the task that this wait runs was started, if that was not an await.
     virtual std::optional<std::source_location> origin() const noexcept { return std::nullopt; }
-    /// The name of the task that this wait runs, if somebody has given it one.
+    /// The name of the task that this wait runs; empty if it has none.
     virtual std::string_view task_name() const noexcept { return {}; }
+    /// When the task that this wait runs was started, as nearly as the loop knew; nothing of one that is awaited.
+    virtual std::optional<TimePoint> task_started() const noexcept { return std::nullopt; }
     /// The task that this wait runs and that alone decides its end, if it is of that kind.
     virtual TaskFrame* awaited_task() const noexcept { return nullptr; }
     /// Calls `visit` for every task below this wait.
