@@ -298,6 +298,21 @@ BOOST_FIXTURE_TEST_CASE(ended_tasks_are_gone_from_the_dump, Dumps) {
     BOOST_TEST(text.find("sleeping_task") == std::string::npos);
 }
 
+BOOST_FIXTURE_TEST_CASE(task_that_has_ended_and_whose_awaiter_gave_way_does_not_disturb_a_dump, Dumps) {
+    auto instant = []() -> Task<> { co_return; };
+    auto awaiting = [&]() -> Task<> {
+        for (int i = 0; i < 1000; ++i)
+            co_await instant();
+    };
+    Running<void> running = executor.start(awaiting());
+
+    std::string text;
+    while (executor.turn(1))
+        text += executor.dump_tasks();
+
+    BOOST_TEST(text.find("the end of a task") != std::string::npos);
+}
+
 BOOST_FIXTURE_TEST_CASE(dump_of_a_deep_chain_does_not_need_a_deep_stack, Dumps) {
     Gate gate;
     constexpr int depth = 20'000;

@@ -106,6 +106,8 @@ public:
             return true;
         }
         if (!executor.consume_budget()) [[unlikely]] {
+            // A dump may come before this task goes on, and asks the child whose it is.
+            begin_task(*child_, environment(), *this);
             executor.make_ready(*this);
             return true;
         }
