@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // How a program ends that is told what it did wrong: seen from its parent, in a forked child.
+#include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/channel.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/semaphore.hpp>
@@ -28,6 +29,13 @@ Task<int> ready(int value) { co_return value; }
 Task<> send_to(Channel<int>& channel) { co_await channel.send(0); }
 
 Task<> acquire_from(Semaphore& semaphore) { Permit permit = co_await semaphore.acquire(); }
+
+AsyncGenerator<int> received_from(Channel<int>& channel) {
+    std::optional<int> value = co_await channel.receive();
+    co_yield value.value_or(0);
+}
+
+Task<> take_from(AsyncGenerator<int>& items) { co_await items.next(); }
 
 class Never {
 public:
@@ -64,6 +72,34 @@ BOOST_AUTO_TEST_CASE(semaphore_destroyed_under_a_waiter_ends_the_program_with_a_
 
     BOOST_TEST(end.signal == SIGABRT);
     BOOST_TEST(end.text.find("semaphore") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(generator_that_two_tasks_await_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        Channel<int> channel(0);
+        AsyncGenerator<int> items = received_from(channel);
+        Executor executor;
+        Running<void> one = executor.start(take_from(items));
+        Running<void> other = executor.start(take_from(items));
+        executor.turn();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("asked for another item") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(generator_destroyed_under_its_consumer_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        Channel<int> channel(0);
+        std::optional<AsyncGenerator<int>> items(received_from(channel));
+        Executor executor;
+        Running<void> one = executor.start(take_from(*items));
+        executor.turn();
+        items.reset();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("destroyed") != std::string::npos, end.text);
 }
 
 BOOST_AUTO_TEST_CASE(task_that_is_awaited_twice_says_so_and_aborts) {

@@ -125,6 +125,8 @@ public:
     void go_on() noexcept { executor().run_next_or_later(*this); }
 
 protected:
+    // One that learns later whom it awaits.
+    TaskAwaiterBase() noexcept : child_(nullptr) {}
     explicit TaskAwaiterBase(TaskFrame& child) noexcept : child_(&child) {}
     ~TaskAwaiterBase() {
         if (child_ != nullptr) child_->handle().destroy();
