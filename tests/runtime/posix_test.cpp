@@ -3,6 +3,7 @@
 #include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/channel.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/interval.hpp>
 #include <leat/runtime/semaphore.hpp>
 #include <leat/runtime/task.hpp>
 
@@ -36,6 +37,8 @@ AsyncGenerator<int> received_from(Channel<int>& channel) {
 }
 
 Task<> take_from(AsyncGenerator<int>& items) { co_await items.next(); }
+
+Task<> take_tick(Interval& interval) { co_await interval.tick(); }
 
 class Never {
 public:
@@ -100,6 +103,19 @@ BOOST_AUTO_TEST_CASE(generator_destroyed_under_its_consumer_says_so_and_aborts) 
 
     BOOST_TEST(end.signal == SIGABRT);
     BOOST_TEST(end.text.find("destroyed") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(interval_whose_tick_two_tasks_await_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        Interval interval(1h);
+        Executor executor;
+        Running<void> one = executor.start(take_tick(interval));
+        Running<void> other = executor.start(take_tick(interval));
+        executor.turn();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("a tick of an interval") != std::string::npos, end.text);
 }
 
 BOOST_AUTO_TEST_CASE(task_that_is_awaited_twice_says_so_and_aborts) {
