@@ -300,9 +300,7 @@ std::optional<Duration> Core::time_to_wait(const Limit& limit) {
     if (*until <= now) return Duration::zero();
     // A virtual clock stands still meanwhile: only an event or a wake can end this wait.
     if (clock_is_virtual_) return std::nullopt;
-    // The difference of two instants may not fit: such a wait has no end that anybody sees.
-    if (now < TimePoint{} && *until > TimePoint::max() + now.time_since_epoch()) return std::nullopt;
-    return *until - now;
+    return time_left(*until, now);
 }
 
 void Core::take_due_timers() {

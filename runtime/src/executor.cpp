@@ -201,7 +201,7 @@ std::optional<Duration> Executor::next_timeout() {
     if (!is_idle() || inbox_->has_mail()) return Duration::zero();
     std::optional<TimePoint> deadline = timers_.next_deadline();
     if (!deadline) return std::nullopt;
-    return std::max(*deadline - now(), Duration::zero());
+    return time_left(*deadline, now());
 }
 
 void Executor::wake_host() noexcept {

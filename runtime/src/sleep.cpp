@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/sleep.hpp>
 
-#include <algorithm>
 #include <cstdio>
 
 namespace leat {
@@ -23,7 +22,7 @@ void SleepOperation::cancel() noexcept {
 }
 
 std::string SleepOperation::describe() const {
-    Duration left = std::max(deadline_ - executor().now(), Duration::zero());
+    Duration left = time_left(deadline_, executor().now());
     char text[64];
     std::snprintf(text, sizeof text, "sleep, %.3f s left", std::chrono::duration<double>(left).count());
     return text;

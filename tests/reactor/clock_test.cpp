@@ -90,6 +90,23 @@ BOOST_AUTO_TEST_CASE(saturating_add_holds_at_the_last_instant) {
     BOOST_TEST((saturating_add(TimePoint::max(), 1ns) == TimePoint::max()));
 }
 
+BOOST_AUTO_TEST_CASE(saturating_add_overflows_from_no_instant) {
+    BOOST_TEST((saturating_add(TimePoint::min(), 1ns) == TimePoint::min() + 1ns));
+    BOOST_TEST((saturating_add(TimePoint::min(), Duration::max()) == TimePoint(-1ns)));
+    BOOST_TEST((saturating_add(TimePoint(-1s), Duration::max()) == TimePoint::max() - 1s));
+    BOOST_TEST((saturating_add(TimePoint(), Duration::max()) == TimePoint::max()));
+}
+
+BOOST_AUTO_TEST_CASE(time_left_overflows_between_no_two_instants) {
+    BOOST_TEST((time_left(TimePoint(5s), TimePoint(3s)) == Duration(2s)));
+    BOOST_TEST((time_left(TimePoint(3s), TimePoint(3s)) == Duration::zero()));
+    BOOST_TEST((time_left(TimePoint::min(), TimePoint(1h)) == Duration::zero()));
+    BOOST_TEST((time_left(TimePoint::min(), TimePoint::max()) == Duration::zero()));
+    BOOST_TEST((time_left(TimePoint::max(), TimePoint(1h)) == Duration::max() - 1h));
+    BOOST_TEST((time_left(TimePoint::max(), TimePoint(-1ns)) == Duration::max()));
+    BOOST_TEST((time_left(TimePoint::max(), TimePoint::min()) == Duration::max()));
+}
+
 BOOST_AUTO_TEST_CASE(saturating_add_takes_the_past_for_now) {
     const TimePoint now(1h);
 

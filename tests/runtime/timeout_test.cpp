@@ -12,12 +12,14 @@
 #include "support/counted.hpp"
 #include "support/gate.hpp"
 #include "support/log.hpp"
+#include "support/sanitizer.hpp"
 #include "support/stream_pair.hpp"
 #include "support/system.hpp"
 #include "support/virtual_time.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <optional>
@@ -413,6 +415,110 @@ BOOST_AUTO_TEST_CASE(thousands_of_reads_are_late_at_the_same_instant_and_each_en
         send_directly(pair.right, "later");
         BOOST_TEST_REQUIRE(receive_directly(pair.left) == "later");
     }
+}
+
+BOOST_FIXTURE_TEST_CASE(every_limit_ends_exactly_at_its_time, VirtualTime) {
+    Gate gate;
+    for (Duration limit :
+         {Duration::min(), Duration(-1ns), Duration(0ns), Duration(1ns), Duration(999ns), Duration(1us),
+          Duration(65'535ns), Duration(65'536ns), Duration(1ms), Duration(1h), Duration(24h * 365 * 10)}) {
+        TimePoint before = executor.now();
+        bool leaf = run([&]() -> Task<bool> {
+            bool passed = co_await try_timeout(limit, gate.pass());
+            co_return passed;
+        });
+        BOOST_TEST((executor.now() - before == std::max(limit, Duration::zero())));
+
+        before = executor.now();
+        bool task = run([&]() -> Task<bool> {
+            bool ended = co_await try_timeout(limit, wait_for(Duration::max()));
+            co_return ended;
+        });
+        BOOST_TEST((executor.now() - before == std::max(limit, Duration::zero())));
+        BOOST_TEST(!leaf);
+        BOOST_TEST(!task);
+    }
+}
+
+BOOST_FIXTURE_TEST_CASE(furthest_instants_are_deadlines_like_any_other, VirtualTime) {
+    Gate gate;
+    run([&]() -> Task<> {
+        for (TimePoint past : {TimePoint::min(), TimePoint::min() + 1ns, TimePoint(), TimePoint(-1ns)}) {
+            Result<void> leaf = co_await as_result(timeout_at(past, gate.pass()));
+            Result<void> task = co_await as_result(timeout_at(past, wait_for(1h)));
+            BOOST_TEST(leaf.error() == errc::deadline_exceeded);
+            BOOST_TEST(task.error() == errc::deadline_exceeded);
+        }
+        BOOST_TEST((elapsed() == Duration::zero()));
+        Result<void> in_time = co_await as_result(timeout_at(TimePoint::max(), wait_for(1h)));
+        BOOST_TEST(in_time.has_value());
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(deadlines_of_one_instant_pass_by_deadline_and_then_in_the_order_of_their_start,
+                        VirtualTime) {
+    Log log;
+    auto waiter = [&](Duration limit, std::string name) -> Task<> {
+        Gate gate;
+        co_await try_timeout(limit, gate.pass());
+        log.note(name);
+    };
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(std::ref(waiter), Duration(1s + 2ns), "d");
+            group.spawn(std::ref(waiter), Duration(1s), "a");
+            group.spawn(std::ref(waiter), Duration(1s + 1ns), "c");
+            group.spawn(std::ref(waiter), Duration(1s), "b");
+            co_return;
+        };
+        co_await leat::task_group(body);
+    });
+
+    BOOST_TEST(log.text() == "a b c d");
+}
+
+BOOST_FIXTURE_TEST_CASE(who_is_late_may_end_another_whose_deadline_is_the_same_instant, VirtualTime) {
+    Log log;
+    Gate gate;
+    auto second = [&]() -> Task<> {
+        Gate other;
+        bool passed = co_await try_timeout(1s, other.pass());
+        log.note(passed ? "passed" : "late");
+        co_await yield();
+        log.note("never");
+    };
+    run([&]() -> Task<> {
+        std::optional<Running<void>> running;
+        auto first = [&]() -> Task<> {
+            co_await try_timeout(1s, gate.pass());
+            running->cancel();
+        };
+        Running<void> canceller = executor.start(first());
+        co_await yield();
+        running.emplace(executor.start(second()));
+        co_await sleep_for(2s);
+        BOOST_TEST(running->has_ended());
+        BOOST_TEST(canceller.has_ended());
+    });
+
+    // Its own deadline had passed before: a result that it is given, and it ends at its next wait.
+    BOOST_TEST(log.text() == "late");
+}
+
+BOOST_FIXTURE_TEST_CASE(a_million_deadlines_that_do_not_pass_leave_nothing_behind, VirtualTime) {
+    constexpr int count = is_sanitized ? 100'000 : 1'000'000;
+    std::size_t allocations = 0;
+    run([&]() -> Task<> {
+        co_await leat::timeout(1h, yield());
+        allocations = allocations_made();
+        for (int i = 0; i < count; ++i)
+            co_await leat::timeout(1h + i * 1us, yield());
+        allocations = allocations_made() - allocations;
+        BOOST_TEST(!executor.timers().next_deadline().has_value());
+    });
+
+    BOOST_TEST(allocations == 0u);
+    BOOST_TEST((elapsed() == Duration::zero()));
 }
 
 BOOST_AUTO_TEST_CASE(deadline_is_never_early_by_the_real_clock) {

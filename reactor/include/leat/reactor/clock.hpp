@@ -17,8 +17,16 @@ using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 /// A negative `after` gives `from`: what was due in the past is due now.
 constexpr TimePoint saturating_add(TimePoint from, Duration after) noexcept {
     if (after <= Duration::zero()) return from;
-    if (after > TimePoint::max() - from) return TimePoint::max();
+    // From before the epoch no sum passes the last instant, but the difference would.
+    if (from > TimePoint() && after > TimePoint::max() - from) return TimePoint::max();
     return from + after;
+}
+
+/// How long it is from `now` until `deadline`: zero if that has passed, held at the longest instead of overflowing.
+constexpr Duration time_left(TimePoint deadline, TimePoint now) noexcept {
+    if (deadline <= now) return Duration::zero();
+    if (now < TimePoint() && deadline > TimePoint::max() + now.time_since_epoch()) return Duration::max();
+    return deadline - now;
 }
 
 /// Where a Poll or an Executor reads the time: the seam that makes time testable.
