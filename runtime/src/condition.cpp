@@ -15,7 +15,7 @@ bool ConditionWaitOperation::await_ready() noexcept {
 
 void ConditionWaitOperation::lock_again(Stage stage) noexcept {
     stage_ = stage;
-    if (mutex_->take())
+    if (mutex_->take(Mutex::holder_of(*frame_)))
         handed();
     else
         mutex_->waiters_.append(*this);

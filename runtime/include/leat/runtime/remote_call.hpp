@@ -89,11 +89,10 @@ private:
     class Callee final : public Root {
     public:
         Callee(Executor& executor, TaskFrame& task, std::shared_ptr<CallState>&& call) noexcept
-            : Root(executor, task), call_(std::move(call)) {}
+            : Root(executor, task, std::string(), call->caller_), call_(std::move(call)) {}
 
         void child_finished(TaskFrame& task) noexcept override;
         void child_unwound() noexcept override;
-        std::optional<std::source_location> origin() const noexcept override { return call_->caller_; }
 
     private:
         std::shared_ptr<CallState> call_;
