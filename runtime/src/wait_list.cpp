@@ -13,12 +13,6 @@ void stop_for_misuse(const char* sentence) noexcept {
     std::abort();
 }
 
-bool QueuedWait::wait_in(WaitList& list) noexcept {
-    suspend();
-    list.append(*this);
-    return false;
-}
-
 bool QueuedWait::leave(WaitList& list) noexcept {
     if (!is_queued_) return false;
     list.remove(*this);

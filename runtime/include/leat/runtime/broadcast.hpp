@@ -122,7 +122,7 @@ private:
     std::optional<BroadcastItem<T>> take() {
         std::optional<BroadcastItem<T>> item;
         if (next_ == broadcast_->next_) return item;
-        std::uint64_t seen = std::max(next_, broadcast_->oldest_);
+        const std::uint64_t seen = std::max(next_, broadcast_->oldest_);
         item.emplace(*broadcast_->place(seen), seen - next_);
         // Last, since copying may throw.
         next_ = seen + 1;
@@ -185,10 +185,11 @@ public:
     void send(T value) {
         if (is_closed_) throw std::system_error(make_error_code(errc::closed), "leat: send to a broadcast");
         if (subscribers_ == 0) return;
-        std::optional<T>& place = this->place(next_);
+        std::optional<T>& place = places_[end_];
         // Goes last, since what a destructor does may come back here.
         std::optional<T> pushed_out(std::move(place));
         place.emplace(std::move(value));
+        if (++end_ == places_.size()) end_ = 0;
         if (++next_ - oldest_ > places_.size()) ++oldest_;
         waiters_.hand_over_to_all();
     }
@@ -209,19 +210,24 @@ private:
 
     // Invariant: the values that are kept have the numbers `oldest_` to `next_` - 1; without subscribers there are none.
 
+    /// Of a value that is kept.
     std::optional<T>& place(std::uint64_t number) noexcept {
-        return places_[static_cast<std::size_t>(number % places_.size())];
+        std::size_t back = static_cast<std::size_t>(next_ - number);
+        return places_[back <= end_ ? end_ - back : end_ + places_.size() - back];
     }
     void drop_subscriber() noexcept {
         --subscribers_;
         while (subscribers_ == 0 && oldest_ != next_) {
-            std::optional<T>& place = this->place(oldest_++);
+            std::optional<T>& place = this->place(oldest_);
+            ++oldest_;
             std::optional<T> dropped(std::move(place));
             place.reset();
         }
     }
 
     std::vector<std::optional<T>> places_;
+    // Where the next one goes.
+    std::size_t end_ = 0;
     std::uint64_t oldest_ = 0;
     std::uint64_t next_ = 0;
     std::size_t subscribers_ = 0;

@@ -94,8 +94,12 @@ public:
     explicit ReceiveOperation(Channel<T>& channel) noexcept : detail::ChannelReceiver<T>(channel) {}
     ReceiveOperation(ReceiveOperation&&) noexcept = default;
 
-    std::optional<T> await_resume() noexcept { return std::move(this->value_); }
-    Result<std::optional<T>> result() noexcept { return std::move(this->value_); }
+    // Not a copy of the whole, whose load would wait for the two stores that have made it.
+    std::optional<T> await_resume() noexcept {
+        if (!this->value_) return std::nullopt;
+        return std::optional<T>(std::move(*this->value_));
+    }
+    Result<std::optional<T>> result() noexcept { return await_resume(); }
 };
 
 /// What `Channel::receive_many` gives.
@@ -224,42 +228,48 @@ private:
     bool has_values() const noexcept { return size_ != 0 || !senders_.is_empty(); }
 
     /// False: no room, and nobody who waits.
-    bool put(T& value) noexcept {
+    bool put(T& value, Executor* executor = nullptr) noexcept {
         if (!receivers_.is_empty()) {
             static_cast<detail::ChannelReceiver<T>&>(receivers_.first()).value_.emplace(std::move(value));
-            receivers_.hand_over();
+            receivers_.hand_over(executor);
             return true;
         }
         if (size_ == capacity_) return false;
-        std::construct_at(places_ + (first_ + size_) % capacity_, std::move(value));
+        std::construct_at(end(), std::move(value));
         ++size_;
         return true;
     }
 
     /// False: nothing is there.
-    bool take(std::optional<T>& value) noexcept {
+    bool take(std::optional<T>& value, Executor* executor = nullptr) noexcept {
         if (size_ != 0) {
             value.emplace(std::move(places_[first_]));
             drop_first();
             // Room for who has waited longest.
             if (!senders_.is_empty()) {
                 T& next = static_cast<SendOperation<T>&>(senders_.first()).value_;
-                std::construct_at(places_ + (first_ + size_) % capacity_, std::move(next));
+                std::construct_at(end(), std::move(next));
                 ++size_;
-                senders_.hand_over();
+                senders_.hand_over(executor);
             }
             return true;
         }
         if (senders_.is_empty()) return false;
         // From hand to hand.
         value.emplace(std::move(static_cast<SendOperation<T>&>(senders_.first()).value_));
-        senders_.hand_over();
+        senders_.hand_over(executor);
         return true;
+    }
+
+    /// The place behind the last value, of a ring that has one. No division, which would cost as much as all else.
+    T* end() const noexcept {
+        std::size_t index = first_ + size_;
+        return places_ + (index < capacity_ ? index : index - capacity_);
     }
 
     void drop_first() noexcept {
         T& dropped = places_[first_];
-        first_ = (first_ + 1) % capacity_;
+        if (++first_ == capacity_) first_ = 0;
         --size_;
         // Last, since what a destructor does may come back here.
         std::destroy_at(&dropped);
@@ -279,7 +289,7 @@ template <class T>
 bool SendOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
     found_closed_ = channel_->is_closed_;
-    if (found_closed_ || channel_->put(value_)) return go_on();
+    if (found_closed_ || channel_->put(value_, &this->executor())) return go_on();
     return wait_in(channel_->senders_);
 }
 
@@ -295,7 +305,7 @@ bool detail::ChannelReceiver<T>::await_ready() noexcept {
 
 template <class T>
 bool detail::ChannelReceiver<T>::take_or_wait() noexcept {
-    if (channel_->take(value_) || channel_->is_closed_) return go_on();
+    if (channel_->take(value_, &this->executor()) || channel_->is_closed_) return go_on();
     return wait_in(channel_->receivers_);
 }
 

@@ -42,11 +42,11 @@ protected:
 
 private:
     friend class WaitList;
-    void hand_over() noexcept {
+    void hand_over(Executor& executor) noexcept {
         if (is_told_) [[unlikely]]
             handed();
         else
-            resume_later();
+            executor.make_ready(*this);
     }
 
     // Of a value only in a queue.
@@ -91,11 +91,14 @@ public:
         (wait.previous_waiter_ != nullptr ? wait.previous_waiter_->next_waiter_ : first_) = wait.next_waiter_;
         (wait.next_waiter_ != nullptr ? wait.next_waiter_->previous_waiter_ : last_) = wait.previous_waiter_;
     }
-    /// The first one has what it waited for, and goes on.
-    void hand_over() noexcept {
+    /// The first one has what it waited for, and goes on. A task that calls this names its executor, which is the same:
+    /// found through the one that waits, it comes four loads later.
+    void hand_over(Executor* executor = nullptr) noexcept {
         QueuedWait& wait = *first_;
-        remove(wait);
-        wait.hand_over();
+        wait.is_queued_ = false;
+        first_ = wait.next_waiter_;
+        (first_ != nullptr ? first_->previous_waiter_ : last_) = nullptr;
+        wait.hand_over(executor != nullptr ? *executor : wait.executor());
     }
 
     void hand_over_to_all() noexcept {
@@ -115,5 +118,11 @@ private:
     QueuedWait* first_ = nullptr;
     QueuedWait* last_ = nullptr;
 };
+
+inline bool QueuedWait::wait_in(WaitList& list) noexcept {
+    suspend();
+    list.append(*this);
+    return false;
+}
 
 }  // namespace leat::detail
