@@ -16,4 +16,7 @@ void print(const std::string& line);
 /// The same to standard error.
 void complain(const std::string& line);
 
+/// The signal that asks for a dump of the tasks, or zero where there is none to spare.
+int dump_signal();
+
 }  // namespace console

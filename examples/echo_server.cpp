@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// An echo server with what a person expects of a server: arguments, statistics, and an orderly end on SIGTERM and
-// SIGINT. What it does for a connection is `echo`, the first function; examples/hello.cpp is that part alone. With
+// An echo server with what a person expects of a server: arguments, statistics, an orderly end on SIGTERM and SIGINT, and
+// on SIGUSR1 a dump of its tasks (docs/debugging.md). What it does for a connection is `echo`, the first function; examples/hello.cpp is that part alone. With
 // --pooled-buffers it is `echo_pooled`, the second.
 #include "console.hpp"
 
@@ -19,6 +19,7 @@
 #include <csignal>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -81,6 +82,9 @@ leat::Task<> print_statistics(const leat::ServeControl& control, leat::Duration 
 leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
     leat::TcpListener listener = leat::TcpListener::bind(settings.address);
     leat::Signals signals{SIGTERM, SIGINT};
+    std::optional<leat::Signals> dump_signals;
+    if (int signal = console::dump_signal(); signal != 0)
+        dump_signals.emplace(std::initializer_list<int>{signal});
     leat::ServeControl control;
     console::print("echo_server: listening on " + to_string(listener.local_address()) + " (" +
                    std::string(executor.backend().name()) + ")");
@@ -88,6 +92,7 @@ leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
     auto* handler = settings.pools_buffers ? echo_pooled : echo;
     auto body = [&](leat::TaskGroup& group) -> leat::Task<leat::ServeReport> {
         group.spawn(end_on_signals, std::ref(signals), std::ref(control), std::ref(listener));
+        if (dump_signals) group.spawn(leat::dump_on_signal, std::ref(*dump_signals));
         if (settings.statistics_period > leat::Duration::zero()) {
             group.spawn(print_statistics, std::cref(control), settings.statistics_period);
         }

@@ -36,4 +36,6 @@ void print(const std::string& line) { write_line(STDOUT_FILENO, line); }
 
 void complain(const std::string& line) { write_line(STDERR_FILENO, line); }
 
+int dump_signal() { return SIGUSR1; }
+
 }  // namespace console

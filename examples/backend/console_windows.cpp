@@ -26,4 +26,7 @@ void print(const std::string& line) { write_line(STD_OUTPUT_HANDLE, line); }
 
 void complain(const std::string& line) { write_line(STD_ERROR_HANDLE, line); }
 
+// Each that Windows knows ends a program.
+int dump_signal() { return 0; }
+
 }  // namespace console

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "backend/diagnostic.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <string>
 
@@ -9,18 +11,28 @@
 
 namespace leat::detail {
 
+std::optional<std::size_t> write_what_fits(std::string_view text) {
+    // A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)).
+    std::size_t written = 0;
+    while (written < text.size()) {
+        pollfd question{STDERR_FILENO, POLLOUT, 0};
+        int answers = ::poll(&question, 1, 0);
+        if (answers < 0 && errno != EINTR) return std::nullopt;
+        if (answers <= 0) break;
+        if (question.revents != POLLOUT) return std::nullopt;
+        std::size_t size = std::min<std::size_t>(text.size() - written, PIPE_BUF);
+        ssize_t taken = ::write(STDERR_FILENO, text.data() + written, size);
+        if (taken < 0 && errno != EINTR && errno != EAGAIN) return std::nullopt;
+        if (taken <= 0) break;
+        written += static_cast<std::size_t>(taken);
+    }
+    return written;
+}
+
 void write_notice(std::string_view text) {
     std::string line(text);
     if (line.empty() || line.back() != '\n') line += '\n';
-    // A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)).
-    for (std::size_t written = 0; written < line.size();) {
-        pollfd question{STDERR_FILENO, POLLOUT, 0};
-        if (::poll(&question, 1, 0) != 1 || question.revents != POLLOUT) return;
-        std::size_t size = std::min<std::size_t>(line.size() - written, PIPE_BUF);
-        ssize_t taken = ::write(STDERR_FILENO, line.data() + written, size);
-        if (taken <= 0) return;
-        written += static_cast<std::size_t>(taken);
-    }
+    write_what_fits(line);
 }
 
 }  // namespace leat::detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "backend/diagnostic.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include <windows.h>
@@ -32,6 +33,24 @@ bool has_room(HANDLE output, std::size_t size) noexcept {
 }
 
 }  // namespace
+
+std::optional<std::size_t> write_what_fits(std::string_view text) {
+    HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
+    if (output == nullptr || output == INVALID_HANDLE_VALUE) return std::nullopt;
+    // No pipe is smaller by default.
+    constexpr std::size_t piece = 4096;
+    std::size_t left = text.size();
+    while (left != 0) {
+        std::size_t size = std::min(left, piece);
+        if (!has_room(output, size)) break;
+        DWORD written = 0;
+        if (!::WriteFile(output, text.data() + (text.size() - left), static_cast<DWORD>(size), &written,
+                         nullptr))
+            return std::nullopt;
+        left -= written;
+    }
+    return text.size() - left;
+}
 
 void write_notice(std::string_view text) {
     std::string line(text);

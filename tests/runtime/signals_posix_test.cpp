@@ -13,7 +13,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include <pthread.h>
 #include <signal.h>
@@ -178,6 +181,25 @@ BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
         // What was sent before the last one may still be there, once.
         co_await try_timeout(1ms, signals.next());
     }(may_begin));
+}
+
+BOOST_AUTO_TEST_CASE(dump_on_a_signal_goes_to_the_application_s_diagnostic_in_one_piece) {
+    std::vector<std::string> notices;
+    ExecutorOptions options;
+    options.diagnostic = [&](std::string_view text) { notices.emplace_back(text); };
+    Executor executor(options);
+    Signals signals{SIGUSR1};
+    Running<void> dumping = executor.start(dump_on_signal(signals));
+    while (executor.turn()) {
+    }
+    send_to_process(SIGUSR1);
+
+    while (notices.empty())
+        executor.turn();
+
+    BOOST_TEST(notices.size() == 1u);
+    BOOST_TEST(notices.front().starts_with("leat: the tasks:\n#1 task "), notices.front());
+    BOOST_TEST(notices.front().find("dump_on_signal") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

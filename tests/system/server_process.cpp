@@ -56,7 +56,8 @@ Command command_of(const ServerSetup& setup, const TemporaryFolder& folder) {
         command.words.insert(command.words.end(), arguments.begin(), arguments.end());
     }
     command.words.insert(command.words.end(), setup.launcher.begin(), setup.launcher.end());
-    command.words.insert(command.words.end(), {echo_server_path(), "--listen", setup.listen});
+    const std::string program = setup.program.empty() ? echo_server_path() : setup.program;
+    command.words.insert(command.words.end(), {program, "--listen", setup.listen});
     command.words.insert(command.words.end(), setup.arguments.begin(), setup.arguments.end());
     command.descriptor_limit = setup.descriptor_limit;
     return command;

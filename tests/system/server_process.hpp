@@ -33,6 +33,8 @@ struct ServerSetup {
     std::optional<unsigned> descriptor_limit{};
     /// A program that becomes the server, and its arguments.
     std::vector<std::string> launcher{};
+    /// Instead of the bundled server.
+    std::string program{};
 };
 
 /// The path of the bundled echo server, from the environment variable LEAT_ECHO_SERVER.

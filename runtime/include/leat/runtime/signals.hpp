@@ -46,4 +46,17 @@ private:
     std::unique_ptr<detail::SignalWatch> watch_;
 };
 
+/// Tells the tasks of the executor whenever one of `signals` comes, and never ends: to be spawned beside the rest of a
+/// program.
+///
+///     leat::Signals signals{SIGUSR1};
+///     group.spawn(leat::dump_on_signal, std::ref(signals));
+///
+/// What `Executor::dump_tasks` gives goes to `ExecutorOptions::diagnostic` in one call. If there is none, it goes to standard
+/// error, all of it: while nobody reads that, this task waits, and the others go on.
+///
+/// Lifetime:     `signals` outlives the task.
+/// Cancellation: at once; what is not written then is left out.
+Task<> dump_on_signal(Signals& signals);
+
 }  // namespace leat

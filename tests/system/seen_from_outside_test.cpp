@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a server tells a person who looks at it from outside.
+#include "client.hpp"
+#include "server_process.hpp"
+#include "support/skip.hpp"
+#include "swarm.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <cctype>
+#include <csignal>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+
+namespace leat::test {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (std::size_t from = text.find(part); from != std::string::npos; from = text.find(part, from + 1))
+        ++found;
+    return found;
+}
+
+// What the server has said on its standard error, once `part` stands in it `times`.
+std::string errors_with(EchoServer& server, const std::string& part, std::size_t times = 1) {
+    Deadline deadline;
+    while (count(server.process().errors(), part) < times) {
+        deadline.check("'" + part + "' " + std::to_string(times) + " times in: " + server.process().errors());
+        std::this_thread::yield();
+    }
+    return server.process().errors();
+}
+
+// "… at echo_server.cpp:36 waits for read fd …": a file, a line that is a number, and the wait.
+bool names_line_of_read(const std::string& text) {
+    const std::string before = " at echo_server.cpp:";
+    for (std::size_t at = text.find(before); at != std::string::npos; at = text.find(before, at + 1)) {
+        std::size_t end = at + before.size();
+        while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end])) != 0)
+            ++end;
+        if (end != at + before.size() && text.compare(end, 17, " waits for read f") == 0) return true;
+    }
+    return false;
+}
+
+void expect_dump_of(EchoServer& server) {
+    Client client(server.endpoint());
+    client.expect_echo(100);
+
+    server.signal(SIGUSR1);
+    const std::string text = errors_with(server, "waits for read fd ");
+
+    BOOST_TEST(text.starts_with("leat: the tasks:\n#1 task "), text);
+    BOOST_TEST(names_line_of_read(text), text);
+    BOOST_TEST(contains(text, " from 127.0.0.1:"), text);
+    BOOST_TEST(contains(text, "waits for accept fd "), text);
+    BOOST_TEST(contains(text, " at " + server.endpoint().text()), text);
+    client.expect_echo(100);
+    BOOST_TEST(server.stop() == 0);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(seen_from_outside)
+
+BOOST_AUTO_TEST_CASE(sigusr1_dumps_the_tasks_and_the_server_goes_on) {
+    EchoServer server;
+
+    expect_dump_of(server);
+}
+
+BOOST_AUTO_TEST_CASE(dump_names_files_and_lines_in_a_stripped_program) {
+    if (!is_installed("strip")) return skip("strip", "it is not installed");
+    TemporaryFolder folder;
+    const std::string program = folder / "echo_server";
+    Command command;
+    command.words = {"strip", "--strip-all", "-o", program, echo_server_path()};
+    const Finished finished = run(command);
+    BOOST_REQUIRE_MESSAGE(finished.status == 0, finished.errors);
+    EchoServer server({.program = program});
+
+    expect_dump_of(server);
+}
+
+BOOST_AUTO_TEST_CASE(dump_that_no_pipe_holds_comes_whole_and_holds_nobody_up) {
+    constexpr std::size_t connections = 700;
+    if (raise_descriptor_limit() < connections + 100)
+        return skip("descriptors", "a process may not have 800 descriptors");
+    EchoServer server;
+    std::deque<Client> clients;
+    for (std::size_t i = 0; i < connections; ++i)
+        clients.emplace_back(server.endpoint()).expect_echo(10);
+
+    // More than a pipe holds, and nobody reads it yet.
+    server.signal(SIGUSR1);
+    for (Client& client : clients)
+        client.expect_echo(10);
+    const std::string text = errors_with(server, "waits for read fd ", connections);
+
+    BOOST_TEST(text.size() > 65536u);
+    BOOST_TEST(server.stop() == 0);
+    BOOST_TEST(server.process().errors().ends_with("\n"));
+}
+
+BOOST_AUTO_TEST_CASE(each_signal_gives_a_dump) {
+    EchoServer server;
+    for (std::size_t i = 1; i <= 3; ++i) {
+        server.signal(SIGUSR1);
+        errors_with(server, "waits for accept fd ", i);
+    }
+
+    BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test
