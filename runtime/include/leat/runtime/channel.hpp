@@ -25,12 +25,13 @@ class Channel;
 
 /// What `Channel::send` gives.
 template <class T>
-class [[nodiscard]] SendOperation : public detail::QueuedWait {
+class [[nodiscard]] ChannelSendOperation : public detail::QueuedWait {
 public:
     using value_type = void;
 
-    SendOperation(Channel<T>& channel, T&& value) noexcept : channel_(&channel), value_(std::move(value)) {}
-    SendOperation(SendOperation&&) noexcept = default;
+    ChannelSendOperation(Channel<T>& channel, T&& value) noexcept
+        : channel_(&channel), value_(std::move(value)) {}
+    ChannelSendOperation(ChannelSendOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<>) const noexcept {}
@@ -87,12 +88,12 @@ private:
 
 /// What `Channel::receive` gives.
 template <class T>
-class [[nodiscard]] ReceiveOperation : public detail::ChannelReceiver<T> {
+class [[nodiscard]] ChannelReceiveOperation : public detail::ChannelReceiver<T> {
 public:
     using value_type = std::optional<T>;
 
-    explicit ReceiveOperation(Channel<T>& channel) noexcept : detail::ChannelReceiver<T>(channel) {}
-    ReceiveOperation(ReceiveOperation&&) noexcept = default;
+    explicit ChannelReceiveOperation(Channel<T>& channel) noexcept : detail::ChannelReceiver<T>(channel) {}
+    ChannelReceiveOperation(ChannelReceiveOperation&&) noexcept = default;
 
     // Not a copy of the whole, whose load would wait for the two stores that have made it.
     std::optional<T> await_resume() noexcept {
@@ -104,13 +105,13 @@ public:
 
 /// What `Channel::receive_many` gives.
 template <class T>
-class [[nodiscard]] ReceiveManyOperation : public detail::ChannelReceiver<T> {
+class [[nodiscard]] ChannelReceiveManyOperation : public detail::ChannelReceiver<T> {
 public:
     using value_type = std::size_t;
 
-    ReceiveManyOperation(Channel<T>& channel, std::vector<T>& into, std::size_t limit) noexcept
+    ChannelReceiveManyOperation(Channel<T>& channel, std::vector<T>& into, std::size_t limit) noexcept
         : detail::ChannelReceiver<T>(channel), into_(&into), limit_(limit) {}
-    ReceiveManyOperation(ReceiveManyOperation&&) noexcept = default;
+    ChannelReceiveManyOperation(ChannelReceiveManyOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
     std::size_t await_resume();
@@ -166,13 +167,15 @@ public:
     /// Errors:       `closed` if the channel is, or is closed before there was room: the value is not sent.
     /// Cancellation: the value is not sent; if it was taken already, the task goes on to its next wait.
     /// Complexity:   O(1), no allocation.
-    SendOperation<T> send(T value) noexcept { return SendOperation<T>(*this, std::move(value)); }
+    ChannelSendOperation<T> send(T value) noexcept {
+        return ChannelSendOperation<T>(*this, std::move(value));
+    }
 
     /// Waits for the next value; empty once the channel is closed and nothing is left.
     ///
     /// Cancellation: no value is lost: one that was handed over already is returned.
     /// Complexity:   O(1), no allocation.
-    ReceiveOperation<T> receive() noexcept { return ReceiveOperation<T>(*this); }
+    ChannelReceiveOperation<T> receive() noexcept { return ChannelReceiveOperation<T>(*this); }
 
     /// Waits for the next value, and appends it to `into`, along with what else is there by the time the task goes on: at
     /// most `limit` values, in the order of sending. Gives how many; zero once the channel is closed and nothing is left.
@@ -186,8 +189,8 @@ public:
     /// Errors:       what `into` throws when it grows: what it has by then it keeps, everything else stays in the channel.
     /// Cancellation: no value is lost: one that was handed over already is returned.
     /// Complexity:   O(values); allocates only if `into` has too little room.
-    ReceiveManyOperation<T> receive_many(std::vector<T>& into, std::size_t limit) noexcept {
-        return ReceiveManyOperation<T>(*this, into, limit);
+    ChannelReceiveManyOperation<T> receive_many(std::vector<T>& into, std::size_t limit) noexcept {
+        return ChannelReceiveManyOperation<T>(*this, into, limit);
     }
 
     /// Without waiting. False, with `value` untouched: there is no room, or the channel is closed.
@@ -205,7 +208,7 @@ public:
     void close() noexcept {
         is_closed_ = true;
         while (!senders_.is_empty()) {
-            static_cast<SendOperation<T>&>(senders_.first()).found_closed_ = true;
+            static_cast<ChannelSendOperation<T>&>(senders_.first()).found_closed_ = true;
             senders_.hand_over();
         }
         while (!receivers_.is_empty())
@@ -218,9 +221,9 @@ public:
     std::size_t capacity() const noexcept { return capacity_; }
 
 private:
-    friend class SendOperation<T>;
+    friend class ChannelSendOperation<T>;
     friend class detail::ChannelReceiver<T>;
-    friend class ReceiveManyOperation<T>;
+    friend class ChannelReceiveManyOperation<T>;
 
     // Invariants: 1. Receivers wait only while nothing is there, and senders only while there is no room: never both.
     //             2. A closed channel has no waiters.
@@ -247,7 +250,7 @@ private:
             drop_first();
             // Room for who has waited longest.
             if (!senders_.is_empty()) {
-                T& next = static_cast<SendOperation<T>&>(senders_.first()).value_;
+                T& next = static_cast<ChannelSendOperation<T>&>(senders_.first()).value_;
                 std::construct_at(end(), std::move(next));
                 ++size_;
                 senders_.hand_over(executor);
@@ -256,7 +259,7 @@ private:
         }
         if (senders_.is_empty()) return false;
         // From hand to hand.
-        value.emplace(std::move(static_cast<SendOperation<T>&>(senders_.first()).value_));
+        value.emplace(std::move(static_cast<ChannelSendOperation<T>&>(senders_.first()).value_));
         senders_.hand_over(executor);
         return true;
     }
@@ -286,7 +289,7 @@ private:
 };
 
 template <class T>
-bool SendOperation<T>::await_ready() noexcept {
+bool ChannelSendOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
     found_closed_ = channel_->is_closed_;
     if (found_closed_ || channel_->put(value_, &this->executor())) return go_on();
@@ -294,7 +297,7 @@ bool SendOperation<T>::await_ready() noexcept {
 }
 
 template <class T>
-void SendOperation<T>::cancel() noexcept {
+void ChannelSendOperation<T>::cancel() noexcept {
     if (leave(channel_->senders_)) withdrawn();
 }
 
@@ -315,7 +318,7 @@ void detail::ChannelReceiver<T>::cancel() noexcept {
 }
 
 template <class T>
-bool ReceiveManyOperation<T>::await_ready() noexcept {
+bool ChannelReceiveManyOperation<T>::await_ready() noexcept {
     if (limit_ == 0) [[unlikely]]
         detail::stop_for_misuse("a channel is asked for at most zero values");
     if (this->is_stopped()) return false;
@@ -330,7 +333,7 @@ bool ReceiveManyOperation<T>::await_ready() noexcept {
 }
 
 template <class T>
-std::size_t ReceiveManyOperation<T>::await_resume() {
+std::size_t ChannelReceiveManyOperation<T>::await_resume() {
     if (failure_ != nullptr) [[unlikely]]
         std::rethrow_exception(std::move(failure_));
     if (!this->value_) return 0;
@@ -346,7 +349,7 @@ std::size_t ReceiveManyOperation<T>::await_resume() {
 
 /// For one more.
 template <class T>
-void ReceiveManyOperation<T>::make_room() {
+void ChannelReceiveManyOperation<T>::make_room() {
     if (into_->size() == into_->capacity()) into_->reserve(into_->size() + into_->size() / 2 + 1);
 }
 
