@@ -104,11 +104,11 @@ function(leat_add_tests layer)
     leat_add_completeness_test(${layer} ${executable} 1 "${units}")
 endfunction()
 
-# leat_add_system_tests(FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...] [SLOW <unit>...]
-#                       [TRACED <unit>...] [<BACKEND> <unit>...]...)
+# leat_add_system_tests(PROGRAMS <target>... FILES <unit>_test.cpp... [SUPPORT <file>...] [HELPERS <file>...]
+#                       [SLOW <unit>...] [TRACED <unit>...] [<BACKEND> <unit>...]...)
 #
-# Tests of whole programs: the echo server, and the helpers, a program each, which the tests find under the name
-# LEAT_<HELPER> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
+# Tests of whole programs: the examples among PROGRAMS, and the helpers, a program each, which the tests find under the
+# name LEAT_<NAME> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
 # its own name. SLOW names the suites that load the machine: label `slow`, one at a time. TRACED names those that meddle with
 # the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
 # process that is traced. A backend's name in capitals precedes those that are about that one alone, such as those that
@@ -116,7 +116,7 @@ endfunction()
 # the label `readiness`, as in leat_add_tests.
 function(leat_add_system_tests)
     string(TOUPPER "${LEAT_ALL_BACKENDS}" only)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;HELPERS;SLOW;TRACED;${only}" ${ARGN})
+    cmake_parse_arguments(arg "" "" "PROGRAMS;FILES;SUPPORT;HELPERS;SLOW;TRACED;${only}" ${ARGN})
     leat_demand_units(leat_add_system_tests "${arg_FILES}" ${arg_SLOW} ${arg_TRACED})
     foreach(backend IN LISTS LEAT_ALL_BACKENDS)
         string(TOUPPER ${backend} name)
@@ -129,9 +129,12 @@ function(leat_add_system_tests)
         endforeach()
     endforeach()
     leat_add_test_executable(system_tests LAYER net FILES ${arg_FILES} SUPPORT ${arg_SUPPORT})
-    add_dependencies(system_tests echo_server)
-
-    set(environment "LEAT_ECHO_SERVER=$<TARGET_FILE:echo_server>")
+    set(environment "")
+    foreach(program IN LISTS arg_PROGRAMS)
+        add_dependencies(system_tests ${program})
+        string(TOUPPER ${program} name)
+        list(APPEND environment "LEAT_${name}=$<TARGET_FILE:${program}>")
+    endforeach()
     foreach(file IN LISTS arg_HELPERS)
         string(REGEX REPLACE "\\.cpp$" "" helper ${file})
         add_executable(${helper} ${file})

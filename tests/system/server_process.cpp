@@ -17,12 +17,14 @@ namespace {
 
 // "echo_server: listening on 127.0.0.1:43210 (epoll)"
 Endpoint announced_endpoint(const std::string& line) {
-    const std::string opening = "echo_server: listening on ";
+    const std::string opening = ": listening on ";
+    std::size_t begin = line.find(opening);
     std::size_t end = line.find(" (");
-    if (!line.starts_with(opening) || end == std::string::npos) {
+    if (begin == std::string::npos || end == std::string::npos) {
         throw std::runtime_error("not a ready line: '" + line + "'");
     }
-    return Endpoint::parse(line.substr(opening.size(), end - opening.size()));
+    begin += opening.size();
+    return Endpoint::parse(line.substr(begin, end - begin));
 }
 
 // Of /proc/PID/stat the letter after the name in brackets: S sleeps, R runs, t stands still for its tracer.
@@ -47,7 +49,7 @@ bool is_in_its_wait(const std::string& process) {
            call == SYS_io_uring_enter;
 }
 
-Command command_of(const ServerSetup& setup, const TemporaryFolder& folder) {
+Command command_of(const std::string& program, const ServerSetup& setup, const TemporaryFolder& folder) {
     Command command;
     if (setup.injection) {
         // -D: the server is our child and the tracer a grandchild, so signals and exit codes are the server's.
@@ -56,8 +58,8 @@ Command command_of(const ServerSetup& setup, const TemporaryFolder& folder) {
         command.words.insert(command.words.end(), arguments.begin(), arguments.end());
     }
     command.words.insert(command.words.end(), setup.launcher.begin(), setup.launcher.end());
-    const std::string program = setup.program.empty() ? echo_server_path() : setup.program;
-    command.words.insert(command.words.end(), {program, "--listen", setup.listen});
+    command.words.insert(command.words.end(),
+                         {setup.program.empty() ? program_path(program) : setup.program, "--listen", setup.listen});
     command.words.insert(command.words.end(), setup.arguments.begin(), setup.arguments.end());
     command.descriptor_limit = setup.descriptor_limit;
     return command;
@@ -76,38 +78,42 @@ TemporaryFolder::~TemporaryFolder() {
     std::filesystem::remove_all(path_, ignored);
 }
 
-std::string echo_server_path() {
-    const char* path = std::getenv("LEAT_ECHO_SERVER");
-    if (path == nullptr) throw std::runtime_error("LEAT_ECHO_SERVER does not name the echo server");
+std::string program_path(const std::string& name) {
+    std::string variable = "LEAT_" + name;
+    std::ranges::transform(variable, variable.begin(), [](char c) {
+        return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    });
+    const char* path = std::getenv(variable.c_str());
+    if (path == nullptr) throw std::runtime_error(variable + " does not name a program");
     return path;
 }
 
+std::string echo_server_path() { return program_path("echo_server"); }
+
 Finished run_to_its_end(const ServerSetup& setup) {
     TemporaryFolder folder;
-    return run(command_of(setup, folder));
+    return run(command_of("echo_server", setup, folder));
 }
 
-EchoServer::EchoServer(const ServerSetup& setup)
-    : process_(command_of(setup, folder_)),
+Server::Server(const std::string& program, const ServerSetup& setup)
+    : process_(command_of(program, setup, folder_)),
       ready_line_(process_.first_line()),
       endpoint_(announced_endpoint(ready_line_)) {}
 
-EchoServer::EchoServer(const Injection& injection) : EchoServer(ServerSetup{.injection = injection}) {}
+Server::~Server() = default;
 
-EchoServer::~EchoServer() = default;
-
-std::size_t EchoServer::complaints() {
+std::size_t Server::complaints() {
     const std::string& text = process_.errors();
     return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-int EchoServer::stop() {
+int Server::stop() {
     signal(SIGTERM);
     return process_.wait();
 }
 
 // The kernel makes it runnable in the moment in which something reaches it, so that there is no gap to slip through.
-void EchoServer::wait_until_idle() const {
+void Server::wait_until_idle() const {
     Deadline deadline;
     std::string process = "/proc/" + std::to_string(process_.id());
     while (!has_ended(process) && (state_of(process) != 'S' || !is_in_its_wait(process))) {
@@ -116,17 +122,17 @@ void EchoServer::wait_until_idle() const {
     }
 }
 
-std::size_t EchoServer::open_descriptors() const {
+std::size_t Server::open_descriptors() const {
     std::filesystem::directory_iterator entries("/proc/" + std::to_string(process_.id()) + "/fd");
     return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
 }
 
-std::size_t EchoServer::descriptors_at_rest() const {
+std::size_t Server::descriptors_at_rest() const {
     wait_until_idle();
     return open_descriptors();
 }
 
-std::uint64_t EchoServer::resident_bytes() const {
+std::uint64_t Server::resident_bytes() const {
     std::ifstream status("/proc/" + std::to_string(process_.id()) + "/status");
     for (std::string word; status >> word;) {
         std::uint64_t kibibytes = 0;
@@ -135,9 +141,13 @@ std::uint64_t EchoServer::resident_bytes() const {
     throw std::runtime_error("the server's memory cannot be read");
 }
 
+EchoServer::EchoServer(const ServerSetup& setup) : Server("echo_server", setup) {}
+
+EchoServer::EchoServer(const Injection& injection) : EchoServer(ServerSetup{.injection = injection}) {}
+
 void EchoServer::wait_for_descriptors(std::size_t baseline) {
     Deadline deadline;
-    Client probe(endpoint_);
+    Client probe(endpoint());
     probe.expect_echo(64);
     // The probe's own connection counts too.
     while (open_descriptors() > baseline + 1) {

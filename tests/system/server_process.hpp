@@ -37,18 +37,18 @@ struct ServerSetup {
     std::string program{};
 };
 
-/// The path of the bundled echo server, from the environment variable LEAT_ECHO_SERVER.
+/// The path of a bundled program, "echo_server" for one, from the environment variable LEAT_ECHO_SERVER.
+std::string program_path(const std::string& name);
 std::string echo_server_path();
 
 /// Runs the echo server with faults that do not let it get ready.
 Finished run_to_its_end(const ServerSetup& setup);
 
-/// The bundled echo server in a process of its own, ready when the constructor returns.
-class EchoServer {
+/// A bundled server in a process of its own, ready when the constructor returns.
+class Server {
 public:
-    explicit EchoServer(const ServerSetup& setup = {});
-    explicit EchoServer(const Injection& injection);
-    ~EchoServer();
+    Server(const std::string& program, const ServerSetup& setup);
+    ~Server();
 
     const Endpoint& endpoint() const { return endpoint_; }
     const std::string& ready_line() const { return ready_line_; }
@@ -70,14 +70,21 @@ public:
     /// The same, once it is idle.
     std::size_t descriptors_at_rest() const;
     std::uint64_t resident_bytes() const;
-    /// Waits until it holds no more than `baseline` descriptors. Meanwhile a client keeps it turning.
-    void wait_for_descriptors(std::size_t baseline);
 
 private:
     TemporaryFolder folder_;
     ChildProcess process_;
     std::string ready_line_;
     Endpoint endpoint_;
+};
+
+class EchoServer : public Server {
+public:
+    explicit EchoServer(const ServerSetup& setup = {});
+    explicit EchoServer(const Injection& injection);
+
+    /// Waits until it holds no more than `baseline` descriptors. Meanwhile a client keeps it turning.
+    void wait_for_descriptors(std::size_t baseline);
 };
 
 }  // namespace leat::test
