@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSL-1.0
+//
+// Passes each connection on to a server of your choice, both ways: `tcp_proxy --upstream 192.0.2.7:80`. The end of one
+// side's stream is passed on as well, while the other side may go on; a connection on which nothing moves for too long is
+// ended, and SIGTERM lets those that are open finish. What it does for a connection is `forward`.
+#include "arguments.hpp"
+#include "console.hpp"
+#include "server.hpp"
+
+#include <leat/net/serve.hpp>
+#include <leat/runtime/interval.hpp>
+#include <leat/runtime/task_group.hpp>
+#include <leat/runtime/timeout.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace {
+
+struct Settings {
+    arguments::Common common;
+    leat::Address upstream;
+    leat::Duration connect_timeout = std::chrono::seconds(5);
+    /// Both ways together; zero: none.
+    leat::Duration idle_timeout = std::chrono::seconds(300);
+};
+
+/// Passes on what `from` sends, and its end. Each piece puts the next tick of `idle` off.
+leat::Task<> copy(leat::TcpStream& from, leat::TcpStream& to, leat::Interval& idle) {
+    for (;;) {
+        leat::LentBuffer chunk = co_await from.receive();  // empty: the end
+        if (chunk.empty()) break;
+        idle.reset();
+        co_await to.write_all(chunk);
+        idle.reset();
+    }
+    to.shutdown(leat::Half::write);
+}
+
+leat::Task<> end_when_idle(leat::Interval& idle, leat::TaskGroup& connection) {
+    co_await idle.tick();
+    connection.cancel();
+}
+
+leat::Task<> forward(leat::TcpStream client, const Settings& settings) {
+    leat::TcpStream upstream =
+        co_await leat::timeout(settings.connect_timeout, leat::TcpStream::connect(settings.upstream));
+
+    bool is_watched = settings.idle_timeout > leat::Duration::zero();
+    leat::Interval idle(is_watched ? settings.idle_timeout : leat::Duration::max());
+    auto both_ways = [&](leat::TaskGroup& group) -> leat::Task<> {
+        group.spawn(copy, std::ref(client), std::ref(upstream), std::ref(idle));
+        co_await copy(upstream, client, idle);
+    };
+    auto connection = [&](leat::TaskGroup& group) -> leat::Task<> {
+        group.spawn(end_when_idle, std::ref(idle), std::ref(group));
+        co_await leat::task_group(both_ways);
+        group.cancel();
+    };
+    co_await leat::task_group(connection);
+}
+
+// ---- The server ----
+
+void complain_of(std::exception_ptr failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::system_error& error) {
+        // Peers that go in the middle of something are nobody's fault here.
+        if (error.code() == std::errc::connection_reset || error.code() == std::errc::broken_pipe) return;
+        console::complain(std::string("tcp_proxy: ") + error.what());
+    } catch (const std::exception& error) {
+        console::complain(std::string("tcp_proxy: ") + error.what());
+    }
+}
+
+leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
+    auto handler = [&](leat::TcpStream client) { return forward(std::move(client), settings); };
+    leat::ServeReport report =
+        co_await server::serve_until_signal("tcp_proxy", executor, settings.common, handler);
+    console::print("tcp_proxy: served " + std::to_string(report.accepted) + " connections");
+}
+
+void add_arguments(CLI::App& app, Settings& settings) {
+    arguments::add_common(app, settings.common);
+    arguments::add(
+        app, "--upstream", "ADDRESS:PORT",
+        [&](auto& text) { settings.upstream = leat::Address::parse(text); }, "where to connect to");
+    app.get_option("--upstream")->required();
+    arguments::add(
+        app, "--connect-timeout", "SECONDS",
+        [&](auto& text) { settings.connect_timeout = arguments::parse_seconds(text); },
+        "how long the upstream may take to accept (5)");
+    arguments::add(
+        app, "--idle-timeout", "SECONDS",
+        [&](auto& text) { settings.idle_timeout = arguments::parse_seconds(text); },
+        "ends a connection on which nothing moves either way for so long; 0: never (300)");
+}
+
+}  // namespace
+
+int main(int argc, char* argv[]) {
+    CLI::App app("Passes connections on, until SIGTERM or SIGINT.", "tcp_proxy");
+    Settings settings;
+    settings.common.serve.on_failure = complain_of;
+    add_arguments(app, settings);
+    return server::run(app, argc, argv, settings.common,
+                       [&](leat::Executor& executor) { return run_server(executor, settings); });
+}
