@@ -3,7 +3,6 @@
 
 #include "console.hpp"
 
-#include <leat/runtime/dump.hpp>
 #include <leat/runtime/signals.hpp>
 
 #include <csignal>
