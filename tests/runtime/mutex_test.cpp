@@ -8,6 +8,7 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "support/log.hpp"
+#include "support/stress.hpp"
 #include "support/sweep.hpp"
 #include "support/virtual_time.hpp"
 
@@ -15,7 +16,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -145,6 +148,49 @@ BOOST_AUTO_TEST_CASE(lock_is_lost_at_no_suspension_point_and_never_held_twice) {
     sweep_all_endings(scenario, options);
 
     BOOST_TEST(most == 1);
+}
+
+// Those that get it do so in the order in which they began to wait, but for those that gave up.
+BOOST_FIXTURE_TEST_CASE(random_use_never_breaks_exclusion_nor_the_order, VirtualTime) {
+    Mutex mutex;
+    Random random(9);
+    std::size_t left = stress_iterations(20'000);
+    std::size_t tickets = 0;
+    std::size_t last_served = 0;
+    std::size_t out_of_order = 0;
+    std::size_t overlapping = 0;
+    std::size_t gave_up = 0;
+    bool is_held = false;
+    auto use = [&](std::size_t ticket) -> Task<> {
+        MutexGuard guard = co_await mutex.lock();
+        out_of_order += ticket < last_served;
+        last_served = ticket;
+        overlapping += std::exchange(is_held, true);
+        auto release = [&](void*) { is_held = false; };
+        std::unique_ptr<void, decltype(release)> held(&is_held, release);
+        if (random.once_in(2)) co_await yield();
+        if (random.once_in(4)) co_await sleep_for(random.below(3) * 1ms);
+    };
+    auto user = [&]() -> Task<> {
+        while (left != 0) {
+            --left;
+            bool done = co_await try_timeout(random.below(6) * 1ms, use(++tickets));
+            gave_up += !done;
+        }
+    };
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (int i = 0; i < 6; ++i)
+                group.spawn(std::ref(user));
+            co_return;
+        };
+        co_await task_group(body);
+    });
+
+    BOOST_TEST(out_of_order == 0u);
+    BOOST_TEST(overlapping == 0u);
+    BOOST_TEST(gave_up > 0u);
+    BOOST_TEST(!mutex.is_locked());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -9,14 +9,17 @@
 
 #include "support/allocations.hpp"
 #include "support/log.hpp"
+#include "support/stress.hpp"
 #include "support/sweep.hpp"
 #include "support/virtual_time.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -286,6 +289,53 @@ BOOST_FIXTURE_TEST_CASE(dump_tells_what_a_waiter_waits_for, VirtualTime) {
     BOOST_TEST(executor.dump_tasks().find("a semaphore, 1 of 2 permits there") != std::string::npos);
     running.cancel();
     executor.run();
+}
+
+BOOST_FIXTURE_TEST_CASE(random_use_neither_loses_a_permit_nor_hands_one_out_twice, VirtualTime) {
+    constexpr std::size_t permits = 5;
+    Semaphore semaphore(permits);
+    Random random(10);
+    std::size_t left = stress_iterations(20'000);
+    std::size_t in_use = 0;
+    std::size_t too_many = 0;
+    std::size_t gave_up = 0;
+    auto use = [&](std::size_t count) -> Task<> {
+        Permit permit = co_await semaphore.acquire(count);
+        in_use += count;
+        auto release = [&, count](void*) { in_use -= count; };
+        std::unique_ptr<void, decltype(release)> held(&in_use, release);
+        too_many += in_use > permits || in_use + semaphore.available() > permits;
+        if (random.once_in(2)) co_await yield();
+        if (random.once_in(3)) co_await sleep_for(random.below(3) * 1ms);
+    };
+    auto user = [&]() -> Task<> {
+        while (left != 0) {
+            --left;
+            const std::size_t count = 1 + random.below(permits);
+            if (random.once_in(4)) {
+                std::optional<Permit> permit =
+                    co_await try_timeout(random.below(4) * 1ms, semaphore.acquire(count));
+                gave_up += !permit;
+            } else {
+                bool done = co_await try_timeout(random.below(4) * 1ms, use(count));
+                gave_up += !done;
+            }
+        }
+    };
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (int i = 0; i < 8; ++i)
+                group.spawn(std::ref(user));
+            co_return;
+        };
+        co_await task_group(body);
+    });
+
+    BOOST_TEST(too_many == 0u);
+    BOOST_TEST(gave_up > 0u);
+    BOOST_TEST(in_use == 0u);
+    BOOST_TEST(semaphore.available() == permits);
+    BOOST_TEST(!semaphore.has_waiters());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
