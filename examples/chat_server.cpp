@@ -95,7 +95,7 @@ public:
 
     /// Queues a line for it. False if it does not keep up.
     bool take(Line line) { return lines_.try_send(line); }
-    /// Sends what is queued, until the member is dropped or leaves.
+    /// Sends what is queued, until the member is dropped, leaves or is gone.
     leat::Task<> deliver(leat::TcpStream& peer);
     /// What is queued is still delivered.
     void leave() { lines_.close(); }
@@ -168,7 +168,8 @@ leat::Task<> Member::deliver(leat::TcpStream& peer) {
         for (;;) {
             std::optional<Line> line = co_await lines_.receive();
             if (!line) co_return;
-            co_await peer.write_all(bytes_of(**line));
+            leat::Result<void> sent = co_await as_result(peer.write_all(bytes_of(**line)));
+            if (!sent) co_return;  // Gone, as the reader finds out too.
         }
     };
     if (!is_dropped_) co_await leat::cancel_scope(body);

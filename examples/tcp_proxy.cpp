@@ -9,6 +9,7 @@
 
 #include <leat/net/serve.hpp>
 #include <leat/runtime/interval.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 
@@ -31,13 +32,26 @@ struct Settings {
     leat::Duration idle_timeout = std::chrono::seconds(300);
 };
 
+/// Peers that go in the middle of something are nobody's fault here.
+void complain_of(const std::error_code& error) {
+    if (error == std::errc::connection_reset || error == std::errc::broken_pipe) return;
+    console::complain("tcp_proxy: " + error.message());
+}
+
 /// Passes on what `from` sends, and its end. Each piece puts the next tick of `idle` off.
-leat::Task<> copy(leat::TcpStream& from, leat::TcpStream& to, leat::Interval& idle) {
+leat::Task<> copy(leat::TcpStream& from, leat::TcpStream& to, leat::Interval& idle, leat::TaskGroup& both) {
+    // When one way fails, so does the other, often at the same moment: each sees to its own error.
+    auto give_up = [&both](const std::error_code& error) {
+        complain_of(error);
+        both.cancel();
+    };
     for (;;) {
-        leat::LentBuffer chunk = co_await from.receive();  // empty: the end
-        if (chunk.empty()) break;
+        leat::Result<leat::LentBuffer> chunk = co_await as_result(from.receive());
+        if (!chunk) co_return give_up(chunk.error());
+        if (chunk->empty()) break;  // the end
         idle.reset();
-        co_await to.write_all(chunk);
+        leat::Result<void> written = co_await as_result(to.write_all(*chunk));
+        if (!written) co_return give_up(written.error());
         idle.reset();
     }
     to.shutdown(leat::Half::write);
@@ -55,8 +69,8 @@ leat::Task<> forward(leat::TcpStream client, const Settings& settings) {
     bool is_watched = settings.idle_timeout > leat::Duration::zero();
     leat::Interval idle(is_watched ? settings.idle_timeout : leat::Duration::max());
     auto both_ways = [&](leat::TaskGroup& group) -> leat::Task<> {
-        group.spawn(copy, std::ref(client), std::ref(upstream), std::ref(idle));
-        co_await copy(upstream, client, idle);
+        group.spawn(copy, std::ref(client), std::ref(upstream), std::ref(idle), std::ref(group));
+        co_await copy(upstream, client, idle, group);
     };
     auto connection = [&](leat::TaskGroup& group) -> leat::Task<> {
         group.spawn(end_when_idle, std::ref(idle), std::ref(group));
@@ -68,13 +82,9 @@ leat::Task<> forward(leat::TcpStream client, const Settings& settings) {
 
 // ---- The server ----
 
-void complain_of(std::exception_ptr failure) {
+void complain_of_failure(std::exception_ptr failure) {
     try {
         std::rethrow_exception(failure);
-    } catch (const std::system_error& error) {
-        // Peers that go in the middle of something are nobody's fault here.
-        if (error.code() == std::errc::connection_reset || error.code() == std::errc::broken_pipe) return;
-        console::complain(std::string("tcp_proxy: ") + error.what());
     } catch (const std::exception& error) {
         console::complain(std::string("tcp_proxy: ") + error.what());
     }
@@ -108,7 +118,7 @@ void add_arguments(CLI::App& app, Settings& settings) {
 int main(int argc, char* argv[]) {
     CLI::App app("Passes connections on, until SIGTERM or SIGINT.", "tcp_proxy");
     Settings settings;
-    settings.common.serve.on_failure = complain_of;
+    settings.common.serve.on_failure = complain_of_failure;
     add_arguments(app, settings);
     return server::run(app, argc, argv, settings.common,
                        [&](leat::Executor& executor) { return run_server(executor, settings); });

@@ -96,6 +96,8 @@ BOOST_AUTO_TEST_CASE(who_leaves_or_is_reset_is_seen_to_go_and_the_name_is_free_a
             ben.finish_sending();
         BOOST_TEST(ada.line() == "* ben has gone");
     }
+    BOOST_TEST(server.stop() == 0);
+    BOOST_TEST(server.complaints() == 0u, server.process().errors());
 }
 
 BOOST_AUTO_TEST_CASE(line_that_is_too_long_ends_its_sender_alone) {
