@@ -66,7 +66,10 @@ Executor::Executor(ExecutorOptions options)
         notice_always(poll_.passed_over() + "; " + std::string(poll_.backend().name()) + " is used instead");
 }
 
-Executor::~Executor() { shut_down(); }
+Executor::~Executor() {
+    shut_down();
+    let_go_of_ended_roots();
+}
 
 // ---- Running ----
 
@@ -347,18 +350,37 @@ void Executor::read_round_time() noexcept {
 
 // ---- Roots, and the end ----
 
-void Executor::add_root(detail::Root& root) noexcept {
-    root.next_root = roots_;
-    if (roots_ != nullptr) roots_->previous_root = &root;
-    roots_ = &root;
+void Executor::link(detail::Root*& first, detail::Root& root) noexcept {
+    root.previous_root = nullptr;
+    root.next_root = first;
+    if (first != nullptr) first->previous_root = &root;
+    first = &root;
 }
 
-void Executor::remove_root(detail::Root& root) noexcept {
+void Executor::unlink(detail::Root*& first, detail::Root& root) noexcept {
     if (root.previous_root != nullptr)
         root.previous_root->next_root = root.next_root;
     else
-        roots_ = root.next_root;
+        first = root.next_root;
     if (root.next_root != nullptr) root.next_root->previous_root = root.previous_root;
+}
+
+void Executor::add_root(detail::Root& root) noexcept { link(roots_, root); }
+
+void Executor::end_root(detail::Root& root) noexcept {
+    unlink(roots_, root);
+    link(ended_roots_, root);
+}
+
+void Executor::forget_root(detail::Root& root) noexcept { unlink(ended_roots_, root); }
+
+/// Their tasks are gone, or have ended; what is left is harmless, and yet a mistake: it may be one that hides another.
+void Executor::let_go_of_ended_roots() noexcept {
+    while (ended_roots_ != nullptr) {
+        detail::Root& root = *ended_roots_;
+        unlink(ended_roots_, root);
+        root.outlive_executor();
+    }
 }
 
 void Executor::shut_down() noexcept {

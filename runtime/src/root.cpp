@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/root.hpp>
 
+#include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
 
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace leat::detail {
@@ -21,11 +24,10 @@ Root::Root(Executor& executor, TaskFrame& task, std::string name, std::source_lo
 }
 
 Root::~Root() {
-    if (state_ == State::running) {
-        executor_->remove_root(*this);
-        // Only a kernel that fails in the middle of polling leads here; there is no frame to go on from.
-        std::terminate();
-    }
+    // Only a kernel that fails in the middle of polling leads here; there is no frame to go on from.
+    if (state_ == State::running) std::terminate();
+    if (executor_ != nullptr && !is_orphan_) executor_->forget_root(*this);
+    if (state_ == State::finished && !is_orphan_ && has_exception(*task_)) tell_failure();
     if (task_ != nullptr) task_->handle().destroy();
 }
 
@@ -45,8 +47,9 @@ void Root::child_unwound() noexcept {
 
 void Root::end(State state) noexcept {
     state_ = state;
-    executor_->remove_root(*this);
+    executor_->end_root(*this);
     if (!is_orphan_) return;
+    executor_->forget_root(*this);
     if (task_ != nullptr) {
         if (std::exception_ptr failure = take_exception(*task_))
             notice_failure(*executor_, "a task that nobody waits for any more has failed", failure);
@@ -55,6 +58,23 @@ void Root::end(State state) noexcept {
 }
 
 void Root::orphan() noexcept { is_orphan_ = true; }
+
+void Root::tell_failure() noexcept {
+    std::exception_ptr failure = take_exception(*task_);
+    const char* what = "a started task has failed, and nobody has asked for its result";
+    if (executor_ != nullptr)
+        notice_failure(*executor_, what, failure);
+    else
+        write_notice(std::string("leat: ") + what + ": " + text_of(failure));
+}
+
+void Root::outlive_executor() noexcept {
+    std::string_view file = origin_.file_name();
+    std::string place(file.substr(file.find_last_of("/\\") + 1));
+    std::exchange(executor_, nullptr)
+        ->notice_always("a Running outlives its executor; its task was started at " + place + ":" +
+                        std::to_string(origin_.line()));
+}
 
 void Root::throw_if_failed() {
     if (state_ == State::running)

@@ -187,13 +187,14 @@ BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_abo
         options.shutdown_deadline = 20ms;
         Executor executor(options);
         auto stubborn_task = []() -> Task<> { co_await Never(); };
-        Running<void> running = executor.start(stubborn_task());
+        Running<void> running = executor.start(stubborn_task(), "stubborn");
         while (executor.turn()) {
         }
     });
 
     BOOST_TEST(end.signal == SIGABRT);
-    BOOST_TEST(end.text.find("posix_test.cpp:") != std::string::npos, end.text);
+    BOOST_TEST(end.text.find("#1 \"stubborn\" task") != std::string::npos, end.text);
+    BOOST_TEST(end.text.find("started at posix_test.cpp:") != std::string::npos, end.text);
     BOOST_TEST(end.text.find("another library") != std::string::npos, end.text);
 }
 

@@ -19,6 +19,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <coroutine>
@@ -26,8 +27,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 using namespace leat;
 using namespace leat::test;
@@ -361,6 +364,67 @@ BOOST_AUTO_TEST_CASE(virtual_clock_executor_ends_too) {
     }
 
     BOOST_TEST(log.text() == "task!");
+}
+
+BOOST_AUTO_TEST_CASE(running_that_outlives_its_executor_is_harmless_and_told_with_its_line) {
+    VirtualTime outer;
+    std::optional<Executor> executor(std::in_place, outer.options());
+    auto give = []() -> Task<Counted> { co_return Counted(); };
+    auto sleep = []() -> Task<> { co_await sleep_for(1h); };
+    {
+        constexpr int starting_line = __LINE__ + 1;
+        Running<Counted> finished = executor->start(give());
+        Running<void> cancelled = executor->start(sleep());
+        Running<void> let_go = executor->start(sleep());
+        while (executor->turn()) {
+        }
+        Running<void>(std::move(let_go)).cancel();
+
+        executor.reset();
+
+        BOOST_TEST(finished.has_ended());
+        BOOST_TEST(cancelled.has_ended());
+        BOOST_TEST(outer.notices.size() == 2u);
+        const std::string line = "started at shutdown_test.cpp:" + std::to_string(starting_line);
+        auto names_line = [&](const std::string& text) { return text.ends_with(line); };
+        BOOST_TEST(std::ranges::count_if(outer.notices, names_line) == 1);
+        Counted value = finished.get();
+    }
+
+    BOOST_TEST(Counted::live() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(failure_of_a_task_that_nobody_has_asked_for_is_a_notice_when_its_running_goes) {
+    VirtualTime outer;
+    Executor executor(outer.options());
+    auto fail = []() -> Task<> {
+        co_await yield();
+        throw std::runtime_error("unheard");
+    };
+    {
+        Running<void> running = executor.start(fail());
+        executor.run();
+        BOOST_TEST(outer.notices.empty());
+    }
+
+    BOOST_TEST_REQUIRE(outer.notices.size() == 1u);
+    BOOST_TEST(outer.notices[0].find("unheard") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(failure_that_was_asked_for_is_no_notice) {
+    VirtualTime outer;
+    Executor executor(outer.options());
+    auto fail = []() -> Task<> {
+        co_await yield();
+        throw std::runtime_error("heard");
+    };
+    {
+        Running<void> running = executor.start(fail());
+        executor.run();
+        BOOST_CHECK_THROW(running.get(), std::runtime_error);
+    }
+
+    BOOST_TEST(outer.notices.empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -227,7 +227,11 @@ private:
     friend class detail::Root;
 
     void add_root(detail::Root& root) noexcept;
-    void remove_root(detail::Root& root) noexcept;
+    void end_root(detail::Root& root) noexcept;
+    void forget_root(detail::Root& root) noexcept;
+    static void link(detail::Root*& first, detail::Root& root) noexcept;
+    static void unlink(detail::Root*& first, detail::Root& root) noexcept;
+    void let_go_of_ended_roots() noexcept;
     /// Turns until `root` has ended, or until nothing is left if it is null.
     void run_until_ended(detail::Root* root);
     [[noreturn]] void report_deadlock(detail::Root* root);
@@ -291,6 +295,8 @@ private:
     std::uint64_t round_of_time_ = ~std::uint64_t{0};
     std::shared_ptr<detail::Inbox> inbox_;
     detail::Root* roots_ = nullptr;
+    // Whose tasks have ended, and whose owners have not let go of them.
+    detail::Root* ended_roots_ = nullptr;
     TimePoint notice_window_{};
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;

@@ -43,6 +43,9 @@ public:
     /// Leaves an ended or cancelled root to the executor, which deletes it after its end.
     void orphan() noexcept;
 
+    /// The executor goes, and somebody still has this: says so.
+    void outlive_executor() noexcept;
+
     Root* next_root = nullptr;
     Root* previous_root = nullptr;
 
@@ -54,7 +57,9 @@ private:
     enum class State { running, finished, unwound, spent };
 
     void end(State state) noexcept;
+    void tell_failure() noexcept;
 
+    // Null once it has gone.
     Executor* executor_;
     Environment environment_;
     TaskFrame* task_;
@@ -80,6 +85,9 @@ public:
 }  // namespace detail
 
 /// A task that was started with `Executor::start`. Destroying it before the task has ended cancels the task.
+///
+/// The failure of a task whose result nobody has taken is told when this goes, as a notice. One that outlives its executor is
+/// harmless, but told too, with the line that started it.
 ///
 /// What was moved from can only be destroyed or assigned to, and a result taken only once: anything else says so and aborts.
 ///
