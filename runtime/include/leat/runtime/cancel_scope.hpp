@@ -134,6 +134,7 @@ class [[nodiscard]] CancelScopeOperation final : public detail::ScopeWait {
 public:
     using task_type = std::invoke_result_t<Body&, CancelScope&>;
     using body_value = typename task_type::value_type;
+    using value_type = Maybe<body_value>;
 
     explicit CancelScopeOperation(Body&& callable) : callable_(std::forward<Body>(callable)), scope_(*this) {}
     CancelScopeOperation(CancelScopeOperation&& other)

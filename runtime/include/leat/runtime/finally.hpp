@@ -79,7 +79,7 @@ private:
 };
 
 template <class T, class Function>
-class Finally final : public FinallyWait {
+class Finally : public FinallyWait {
 public:
     using value_type = T;
 

@@ -49,10 +49,14 @@ concept ResultWait = std::derived_from<A, Wait> && requires(A& awaitable) {
 namespace detail {
 
 template <ResultWait A>
-class AsResult final : public A {
+class AsResult : public A {
 public:
+    using value_type = Result<typename A::value_type>;
+
     explicit AsResult(A&& awaitable) noexcept : A(std::move(awaitable)) {}
-    Result<typename A::value_type> await_resume() { return this->result(); }
+    value_type await_resume() { return A::result(); }
+    // For a deadline around it: what has failed is a value here.
+    Result<value_type> result() { return Result<value_type>(A::result()); }
 };
 
 // The `std::system_error` in `exception` as a code; any other exception is thrown.
@@ -77,8 +81,12 @@ Result<T> take_result(TaskFrame& ended) {
 template <class T>
 using ValueOrNone = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
-/// A leaf wait as a task, for those who run tasks.
-template <ResultWait A>
+/// A wait that says what awaiting it gives.
+template <class A>
+concept ValueWait = std::derived_from<A, Wait> && requires { typename A::value_type; };
+
+/// A wait as a task, for those who run tasks.
+template <ValueWait A>
 Task<typename A::value_type> as_task(A awaitable) {
     if constexpr (std::is_void_v<typename A::value_type>) {
         co_await awaitable;
@@ -96,9 +104,9 @@ Task<T> as_task(Task<T>&& task) noexcept {
     return std::move(task);
 }
 
-/// Whatever a combinator can run: a task, a leaf wait, or a request for one.
+/// Whatever a combinator can run: a task, a wait, or a request for one.
 template <class A>
-concept Awaitable = is_task<A> || ResultWait<A> || WaitRequest<A>;
+concept Awaitable = is_task<A> || ValueWait<A> || WaitRequest<A>;
 
 /// What awaiting it gives.
 template <Awaitable A>
@@ -107,6 +115,8 @@ using AwaitedValue = typename decltype(as_task(std::declval<A>()))::value_type;
 template <class T>
 class TaskAsResult final : public TaskAwaiter<T> {
 public:
+    using value_type = Result<T>;
+
     explicit TaskAsResult(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
     Result<T> await_resume() {
@@ -122,6 +132,8 @@ public:
 template <class T>
 class TaskAsOutcome final : public TaskAwaiter<T> {
 public:
+    using value_type = Outcome<T>;
+
     explicit TaskAsOutcome(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
     Outcome<T> await_resume() {
@@ -137,6 +149,8 @@ public:
 template <ResultWait A>
 class AsOutcome final : public A {
 public:
+    using value_type = Outcome<typename A::value_type>;
+
     explicit AsOutcome(A&& awaitable) noexcept : A(std::move(awaitable)) {}
 
     Outcome<typename A::value_type> await_resume() {

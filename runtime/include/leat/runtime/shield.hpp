@@ -15,7 +15,7 @@ namespace detail {
 
 /// A task in a scope that nothing around it reaches.
 template <class T>
-class ShieldedTask final : public ScopeWait {
+class ShieldedTask : public ScopeWait {
 public:
     using value_type = T;
 

@@ -62,7 +62,7 @@ private:
 };
 
 template <class T>
-class CancelOn final : public StoppableScope {
+class CancelOn : public StoppableScope {
 public:
     using value_type = Maybe<T>;
 
@@ -103,7 +103,7 @@ protected:
 };
 
 template <class Body>
-class WithStopToken final : public StopRequestingScope {
+class WithStopToken : public StopRequestingScope {
 public:
     using task_type = std::invoke_result_t<Body&, std::stop_token>;
     using value_type = typename task_type::value_type;

@@ -31,7 +31,7 @@ ValueOrNone<T> take_for_tuple(Branch& branch) {
 }
 
 template <class... T>
-class WhenAll final : public BranchWait {
+class WhenAll : public BranchWait {
 public:
     using value_type = std::tuple<ValueOrNone<T>...>;
 
@@ -71,7 +71,7 @@ private:
 };
 
 template <class T>
-class WhenAllOf final : public BranchWait {
+class WhenAllOf : public BranchWait {
 public:
     // A vector of what a task gives; nothing if it gives none.
     using value_type = std::conditional_t<std::is_void_v<T>, void, std::vector<ValueOrNone<T>>>;

@@ -28,7 +28,7 @@ Maybe<T> take_if_any(Branch& branch) {
 }
 
 template <class... T>
-class WhenAny final : public BranchWait {
+class WhenAny : public BranchWait {
 public:
     using value_type = std::tuple<Maybe<T>...>;
 
@@ -68,7 +68,7 @@ private:
 };
 
 template <class T>
-class WhenAnyOf final : public BranchWait {
+class WhenAnyOf : public BranchWait {
 public:
     using value_type = std::vector<Maybe<T>>;
 
