@@ -21,6 +21,7 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <unordered_set>
 #include <utility>
 
 namespace leat {
@@ -31,14 +32,29 @@ namespace {
 
 constexpr std::size_t longest_trace = 64;
 
+struct Notes;
+
+struct Attached {
+    Attached(const std::exception_ptr& f, Notes& n) noexcept : failure(f), notes(&n) {}
+
+    std::exception_ptr failure;
+    // Live as long as the exception does.
+    Notes* notes;
+};
+
 struct Notes {
     explicit Notes(void* o) noexcept : object(o) {}
 
     void* const object;
     ExceptionEnd end = nullptr;
-    std::vector<std::exception_ptr> attached;
+    std::vector<Attached> attached;
+    // To anything, ever: what never was is at the end of no way, and nobody need look for one.
+    bool was_attached = false;
     std::vector<TraceEntry> trace;
     std::unique_ptr<Notes> next;
+    // In the walk that is under way, or in the list of those that end.
+    Notes* next_in_walk = nullptr;
+    std::uint64_t walk = 0;
 };
 
 /// All notes, in lists by address.
@@ -59,16 +75,21 @@ public:
         return **place;
     }
 
-    /// Whether `object` is attached to `failure`, however far down.
-    bool leads_to(const std::exception_ptr& failure, const void* object) {
-        std::vector<void*> left{object_of(failure)};
-        while (!left.empty()) {
-            void* one = left.back();
-            left.pop_back();
-            if (one == object) return true;
-            if (Notes* notes = find(one))
-                for (const std::exception_ptr& attached : notes->attached)
-                    left.push_back(object_of(attached));
+    /// Whether `other` is attached to `failure`, however far down. Each is looked at once, by however many ways it is reached.
+    bool leads_to(Notes& failure, const Notes& other) noexcept {
+        if (!other.was_attached) return false;
+        ++walk_;
+        failure.walk = walk_;
+        failure.next_in_walk = nullptr;
+        for (Notes* left = &failure; left != nullptr;) {
+            Notes* one = left;
+            left = one->next_in_walk;
+            for (const Attached& attached : one->attached) {
+                if (attached.notes == &other) return true;
+                if (std::exchange(attached.notes->walk, walk_) == walk_) continue;
+                attached.notes->next_in_walk = left;
+                left = attached.notes;
+            }
         }
         return false;
     }
@@ -85,7 +106,8 @@ private:
     }
 
     std::mutex mutex_;
-    std::array<std::unique_ptr<Notes>, 256> lists_;
+    std::uint64_t walk_ = 0;
+    std::array<std::unique_ptr<Notes>, 4096> lists_;
 };
 
 /// Never destroyed: exceptions may outlive everything else.
@@ -95,8 +117,13 @@ Table& table() noexcept {
     return table;
 }
 
+// What was attached goes with the notes, and may have notes itself: in a list instead of a recursion, since it may be a chain of
+// any length.
+constinit thread_local Notes* ending = nullptr;
+constinit thread_local bool is_ending = false;
+
 void Table::end_object(void* object) noexcept {
-    // Outside the lock: what was attached goes with the notes, and may have notes itself.
+    // Notes go outside the lock.
     std::unique_ptr<Notes> notes;
     {
         std::lock_guard lock(table().mutex_);
@@ -105,6 +132,15 @@ void Table::end_object(void* object) noexcept {
         *place = std::move(notes->next);
     }
     if (notes->end != nullptr) notes->end(object);
+    notes->next_in_walk = ending;
+    ending = notes.release();
+    if (is_ending) return;
+    is_ending = true;
+    while (ending != nullptr) {
+        std::unique_ptr<Notes> one(ending);
+        ending = one->next_in_walk;
+    }
+    is_ending = false;
 }
 
 /// Calls `use(notes)`, under the lock. False if there can be none.
@@ -121,9 +157,12 @@ bool attach(const std::exception_ptr& failure, const std::exception_ptr& other) 
     try {
         bool is_attached = false;
         with_notes(failure, [&](Notes& notes) {
+            Notes& others = table().find_or_make(object_of(other));
+            is_attached = table().leads_to(notes, others);
             // Two that hold each other would never end.
-            if (table().leads_to(other, notes.object)) return;
-            notes.attached.push_back(other);
+            if (is_attached || table().leads_to(others, notes)) return;
+            notes.attached.emplace_back(other, others);
+            others.was_attached = true;
             is_attached = true;
         });
         return is_attached;
@@ -165,7 +204,9 @@ std::vector<std::exception_ptr> attached_failures(const std::exception_ptr& fail
     void* object = failure != nullptr ? detail::object_of(failure) : nullptr;
     if (object == nullptr) return attached;
     std::lock_guard lock(detail::table().mutex());
-    if (detail::Notes* notes = detail::table().find(object)) attached = notes->attached;
+    if (detail::Notes* notes = detail::table().find(object))
+        for (const detail::Attached& one : notes->attached)
+            attached.push_back(one.failure);
     return attached;
 }
 
@@ -180,13 +221,18 @@ std::vector<TraceEntry> trace_of(const std::exception_ptr& failure) {
 
 std::string describe_failure(const std::exception_ptr& failure) {
     if (failure == nullptr) return "no failure";
-    std::string text = detail::text_of(failure);
-    // A list instead of recursion: what is attached may have others attached, to any depth.
-    std::vector<std::exception_ptr> left = attached_failures(failure);
-    for (std::size_t i = 0; i < left.size(); ++i) {
-        text += "; and: " + detail::text_of(left[i]);
-        std::vector<std::exception_ptr> more = attached_failures(left[i]);
-        left.insert(left.begin() + static_cast<std::ptrdiff_t>(i) + 1, more.begin(), more.end());
+    std::string text;
+    // A list instead of recursion: what is attached may have others attached, to any depth, and be reached by several ways.
+    std::vector<std::exception_ptr> left{failure};
+    std::unordered_set<const void*> told;
+    while (!left.empty()) {
+        std::exception_ptr one = std::move(left.back());
+        left.pop_back();
+        if (!told.insert(detail::object_of(one)).second) continue;
+        if (!text.empty()) text += "; and: ";
+        text += detail::text_of(one);
+        std::vector<std::exception_ptr> more = attached_failures(one);
+        left.insert(left.end(), more.rbegin(), more.rend());
     }
     return text;
 }
