@@ -13,8 +13,9 @@ namespace leat {
 
 namespace detail {
 
-/// The exception, unless it says that something was cancelled: then null.
-std::exception_ptr unless_cancelled(std::exception_ptr exception);
+/// The exception, unless it says that something was cancelled: then null, and other failures that are attached to it become
+/// notices.
+std::exception_ptr unless_cancelled(Executor& executor, std::exception_ptr exception);
 
 template <class T>
 class CatchCancelled final : public TaskAwaiter<T> {
@@ -25,7 +26,7 @@ public:
 
     Maybe<T> await_resume() {
         if (std::exception_ptr exception = this->exception()) {
-            if (std::exception_ptr other = unless_cancelled(std::move(exception)))
+            if (std::exception_ptr other = unless_cancelled(this->executor(), std::move(exception)))
                 std::rethrow_exception(std::move(other));
             return Maybe<T>();
         }
@@ -42,7 +43,7 @@ public:
 /// A scope inside that owes a value and is cancelled has none to give: `task_group` throws `leat::errc::cancelled` then, as do
 /// calls to another executor whose task was cancelled there. Here that becomes a value.
 ///
-/// Errors:       the task's, other than `leat::errc::cancelled`.
+/// Errors:       the task's, other than `leat::errc::cancelled`. What failed beside that, and is attached to it, becomes notices.
 /// Cancellation: one from outside is none of its business: it goes on outwards, and this gives no value.
 template <class T>
     requires(!std::is_reference_v<T>)

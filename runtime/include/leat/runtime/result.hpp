@@ -68,7 +68,7 @@ std::error_code code_or_tell(Executor& executor, std::exception_ptr failure);
 template <class T>
 Result<T> take_result(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended))
-        return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
+        return Unexpected<std::error_code>(code_or_tell(ended.executor(), std::move(exception)));
     if constexpr (std::is_void_v<T>) {
         take_value<T>(ended);
         return Result<T>();
@@ -121,7 +121,7 @@ public:
 
     Result<T> await_resume() {
         if (std::exception_ptr exception = this->exception())
-            return Unexpected<std::error_code>(code_or_rethrow(std::move(exception)));
+            return Unexpected<std::error_code>(code_or_tell(this->executor(), std::move(exception)));
         if constexpr (std::is_void_v<T>)
             return Result<T>();
         else
@@ -187,7 +187,8 @@ template <WaitRequest R>
     return as_result(static_cast<typename R::operation_type>(request));
 }
 
-/// The same for a task: its `std::system_error` becomes the code, every other exception passes through.
+/// The same for a task: its `std::system_error` becomes the code, every other exception passes through. What is attached to it
+/// (`attached_failures`), which no code can tell, becomes notices.
 template <class T>
     requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TaskAsResult<T> as_result(Task<T>&& task) noexcept {
