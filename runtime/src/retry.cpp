@@ -28,7 +28,8 @@ Duration pause_after(const RetryOptions& options, std::size_t failures, std::uin
     pause = std::min(std::isnan(pause) ? first : pause, longest);
     // 53 bits are what a double between 0 and 1 holds.
     const double chance = static_cast<double>(random >> 11) * 0x1p-53;
-    pause *= 1 - std::clamp(options.jitter, 0.0, 1.0) * chance;
+    const double jitter = std::isnan(options.jitter) ? 0 : std::clamp(options.jitter, 0.0, 1.0);
+    pause *= 1 - jitter * chance;
     // The largest count is no double: one that large is the longest there is.
     return pause >= 0x1p63 ? Duration::max() : Duration(static_cast<Duration::rep>(pause));
 }
