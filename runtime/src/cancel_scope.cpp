@@ -25,13 +25,22 @@ void ScopeWait::begin(TaskFrame& body) noexcept {
 }
 
 void ScopeWait::cancel() noexcept {
+    if (TaskFrame* body = cancel_or_pass()) cancel_waits(*body);
+}
+
+TaskFrame* ScopeWait::cancel_or_pass() noexcept {
     stopping_ = true;
-    cancel_inside();
+    return mark_inside();
 }
 
 void ScopeWait::cancel_inside() noexcept {
-    if (has_ended_ || body_ == nullptr || !inside_.mark_cancelled()) return;
-    cancel_waits(*body_);
+    if (TaskFrame* body = mark_inside()) cancel_waits(*body);
+}
+
+/// The task whose waits are still to be asked; null if there is none, or they were asked before.
+TaskFrame* ScopeWait::mark_inside() noexcept {
+    if (has_ended_ || body_ == nullptr || !inside_.mark_cancelled()) return nullptr;
+    return body_;
 }
 
 void ScopeWait::visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const {

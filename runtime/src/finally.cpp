@@ -11,13 +11,18 @@ namespace leat::detail {
 void FinallyWait::run(TaskFrame& body) noexcept {
     body_ = &body;
     body_runs_ = true;
-    begin_task(body, environment(), *this);
+    inside_.enter(environment());
+    begin_task(body, inside_, *this);
     suspend();
     executor().run_next(body);
 }
 
 void FinallyWait::cancel() noexcept {
-    if (body_runs_) cancel_waits(*body_);
+    if (TaskFrame* body = cancel_or_pass()) cancel_waits(*body);
+}
+
+TaskFrame* FinallyWait::cancel_or_pass() noexcept {
+    return body_runs_ && inside_.mark_cancelled() ? body_ : nullptr;
 }
 
 void FinallyWait::child_finished(TaskFrame&) noexcept {

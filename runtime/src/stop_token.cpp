@@ -22,11 +22,11 @@ void StoppableScope::PostStop::operator()() noexcept {
     });
 }
 
-void StopRequestingScope::cancel() noexcept {
+TaskFrame* StopRequestingScope::cancel_or_pass() noexcept {
     // What listens may do anything, so it is not called in the middle of a cancellation.
     if (!source_.stop_requested())
         (void)executor().remote().try_post([source = source_]() mutable { source.request_stop(); });
-    ScopeWait::cancel();
+    return ScopeWait::cancel_or_pass();
 }
 
 }  // namespace leat::detail

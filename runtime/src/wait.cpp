@@ -10,12 +10,10 @@ void cancel_waits(TaskFrame& task) noexcept {
     // Down to the leaf in a loop: a chain of tasks may be longer than the stack is deep.
     TaskFrame* current = &task;
     while (Wait* wait = current->wait()) {
-        TaskFrame* awaited = wait->awaited_task();
-        if (awaited == nullptr) {
-            wait->cancel();
-            return;
-        }
-        current = awaited;
+        TaskFrame* next = wait->awaited_task();
+        if (next == nullptr) next = wait->cancel_or_pass();
+        if (next == nullptr) return;
+        current = next;
     }
 }
 

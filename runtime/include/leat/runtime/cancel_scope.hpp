@@ -21,7 +21,9 @@ class ScopeWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
 
-    void cancel() noexcept override;
+    // Who derives and does otherwise overrides the second.
+    void cancel() noexcept final;
+    TaskFrame* cancel_or_pass() noexcept override;
     std::string describe() const override { return "the end of a scope"; }
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
     void child_finished(TaskFrame&) noexcept override;
@@ -51,6 +53,7 @@ protected:
 
 private:
     void begin(TaskFrame& body) noexcept;
+    TaskFrame* mark_inside() noexcept;
 
     Environment inside_;
     TaskFrame* body_ = nullptr;

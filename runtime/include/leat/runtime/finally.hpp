@@ -25,6 +25,7 @@ public:
     bool await_ready() const noexcept { return false; }
 
     void cancel() noexcept override;
+    TaskFrame* cancel_or_pass() noexcept override;
     std::string describe() const override;
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
     void child_finished(TaskFrame& body) noexcept override;
@@ -71,6 +72,8 @@ private:
     void settle() noexcept;
 
     Duration limit_;
+    // The body's: a deadline on the whole ends it, too.
+    Environment inside_;
     // Owned from its start on; null once unwound.
     TaskFrame* body_ = nullptr;
     bool body_runs_ = false;

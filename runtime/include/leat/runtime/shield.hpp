@@ -28,7 +28,7 @@ public:
     Result<T> result() { return take_result<T>(body()); }
 
     // The next wait sees it.
-    void cancel() noexcept override {}
+    TaskFrame* cancel_or_pass() noexcept override { return nullptr; }
     std::string describe() const override { return "a shielded task"; }
 
 private:

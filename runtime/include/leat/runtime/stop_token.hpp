@@ -91,7 +91,7 @@ private:
 /// Requests a stop when its scope is cancelled.
 class StopRequestingScope : public ScopeWait {
 public:
-    void cancel() noexcept override;
+    TaskFrame* cancel_or_pass() noexcept override;
     std::string describe() const override { return "a task that holds a stop token"; }
 
 protected:

@@ -112,6 +112,13 @@ public:
     /// `withdrawn()`, now or when that has ended; a result that is there already is delivered instead.
     virtual void cancel() noexcept = 0;
 
+    /// The same, but who runs one task alone may give that instead, to be asked next: a chain of them, however long, is then asked
+    /// in a loop.
+    virtual TaskFrame* cancel_or_pass() noexcept {
+        cancel();
+        return nullptr;
+    }
+
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
     virtual std::string describe() const = 0;
 
