@@ -6,6 +6,8 @@
 namespace leat::detail {
 
 void StoppableScope::listen() {
+    // Nobody can ever ask.
+    if (!token_.stop_possible()) return;
     link_ = std::make_shared<Link>(Link{this});
     callback_.emplace(token_, PostStop(link_, executor().remote()));
 }
@@ -23,9 +25,8 @@ void StoppableScope::PostStop::operator()() noexcept {
 }
 
 TaskFrame* StopRequestingScope::cancel_or_pass() noexcept {
-    // What listens may do anything, so it is not called in the middle of a cancellation.
-    if (!source_.stop_requested())
-        (void)executor().remote().try_post([source = source_]() mutable { source.request_stop(); });
+    // What listens may do anything, so it is not called in the middle of a cancellation. A timer needs no memory.
+    if (!source_.stop_requested() && !is_armed()) executor().timers().arm(*this, executor().now());
     return ScopeWait::cancel_or_pass();
 }
 

@@ -6,6 +6,7 @@
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/timer_wheel.hpp>
 
 #include <concepts>
 #include <coroutine>
@@ -89,7 +90,7 @@ private:
 };
 
 /// Requests a stop when its scope is cancelled.
-class StopRequestingScope : public ScopeWait {
+class StopRequestingScope : public ScopeWait, private Timer {
 public:
     TaskFrame* cancel_or_pass() noexcept override;
     std::string describe() const override { return "a task that holds a stop token"; }
@@ -98,8 +99,15 @@ protected:
     StopRequestingScope() = default;
     StopRequestingScope(StopRequestingScope&& other) noexcept
         : ScopeWait(std::move(other)), source_(std::move(other.source_)) {}
+    ~StopRequestingScope() {
+        // A thread may hold the token although the body is gone.
+        if (disarm()) source_.request_stop();
+    }
 
     std::stop_source source_;
+
+private:
+    void expired() noexcept override { source_.request_stop(); }
 };
 
 template <class Body>
