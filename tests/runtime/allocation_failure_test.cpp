@@ -4,15 +4,22 @@
 #include <leat/runtime/callback.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/failures.hpp>
+#include <leat/runtime/finally.hpp>
 #include <leat/runtime/frame_pool.hpp>
 #include <leat/runtime/io_operation.hpp>
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/retry.hpp>
+#include <leat/runtime/shield.hpp>
 #include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
+#include <leat/runtime/stop_token.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
+#include <leat/runtime/when_all.hpp>
+#include <leat/runtime/when_any.hpp>
 
 #include "support/allocations.hpp"
 #include "support/counted.hpp"
@@ -26,7 +33,11 @@
 #include <functional>
 #include <new>
 #include <optional>
+#include <stdexcept>
+#include <stop_token>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 using namespace leat;
 using namespace leat::test;
@@ -290,6 +301,121 @@ BOOST_AUTO_TEST_CASE(failing_group_survives_that_its_notice_cannot_be_made) {
     });
 
     BOOST_TEST(failed > 0u);
+}
+
+BOOST_AUTO_TEST_CASE(combinator_that_cannot_begin_throws_and_begins_nothing) {
+    std::size_t failed = fail_each_allocation_in_task([]() -> Task<> {
+        Counted local;
+        auto [first, slept] = co_await when_any(give(1), sleep_for(2s));
+        auto [second, third] = co_await when_all(give(2), give(3));
+        std::vector<Task<int>> tasks;
+        for (int i = 0; i < 3; ++i)
+            tasks.push_back(give(i));
+        std::vector<int> values = co_await when_all(std::move(tasks));
+        std::vector<Task<int>> others;
+        for (int i = 0; i < 3; ++i)
+            others.push_back(give(i));
+        std::vector<std::optional<int>> any = co_await when_any(std::move(others));
+        co_await shield(sleep_for(1s));
+    });
+
+    BOOST_TEST(failed >= 15u);
+}
+
+BOOST_AUTO_TEST_CASE(failures_that_cannot_be_noted_are_thrown_all_the_same) {
+    int wrong = 0;
+    std::size_t failed = fail_each_allocation_in_task([&]() -> Task<> {
+        auto fails = [](const char* text, Counted) -> Task<> {
+            co_await sleep_for(1s);
+            throw std::runtime_error(text);
+        };
+        auto attempt = [&]() -> Task<> {
+            co_await when_all(fails("first", Counted()), fails("second", Counted()));
+        };
+        RetryOptions options;
+        options.attempts = 2;
+        options.may_pass = [](const std::exception_ptr&) { return true; };
+        try {
+            co_await retry(attempt, options);
+            ++wrong;
+        } catch (const std::runtime_error& error) {
+            wrong += std::string_view(error.what()) != "first";
+            (void)describe_failure(std::current_exception());
+            (void)async_trace(std::current_exception());
+        }
+    });
+
+    BOOST_TEST(failed > 0u);
+    BOOST_TEST(wrong == 0);
+}
+
+BOOST_AUTO_TEST_CASE(clean_up_is_begun_or_its_absence_is_told) {
+    int absent = 0;
+    std::size_t failed = fail_each_allocation_in_task([&]() -> Task<> {
+        int begun = 0;
+        int cleaned = 0;
+        auto body = [&]() -> Task<int> {
+            ++begun;
+            co_await sleep_for(1s);
+            co_return 1;
+        };
+        auto cleanup = [&, counted = Counted()]() -> Task<> {
+            ++cleaned;
+            co_await sleep_for(1s);
+        };
+        bool is_told = false;
+        try {
+            co_await finally(body(), cleanup);
+        } catch (const std::bad_alloc&) {
+            is_told = true;
+        }
+        absent += begun != cleaned && !is_told;
+        // The same where the body is cancelled.
+        begun = cleaned = 0;
+        is_told = false;
+        try {
+            co_await try_timeout(500ms, finally(body(), cleanup));
+        } catch (const std::bad_alloc&) {
+            is_told = true;
+        }
+        absent += begun != cleaned && !is_told;
+    });
+
+    BOOST_TEST(failed >= 4u);
+    BOOST_TEST(absent == 0);
+}
+
+BOOST_AUTO_TEST_CASE(stop_token_that_cannot_be_listened_to_is_an_exception_of_the_await) {
+    std::size_t failed = fail_each_allocation_in_task([]() -> Task<> {
+        Counted local;
+        auto yields = [](Counted) -> Task<int> {
+            for (int i = 0; i < 3; ++i)
+                co_await yield();
+            co_return 1;
+        };
+        std::stop_source source;
+        std::optional<int> value = co_await cancel_on(source.get_token(), yields(Counted()));
+        if (!value) throw std::logic_error("it was stopped");
+    });
+
+    BOOST_TEST(failed >= 3u);
+}
+
+BOOST_AUTO_TEST_CASE(cancellation_tells_a_stop_token_without_memory) {
+    int unheard = 0;
+    std::size_t failed = fail_each_allocation_in_task([&]() -> Task<> {
+        std::stop_token kept;
+        auto body = [&](std::stop_token token) -> Task<> {
+            kept = std::move(token);
+            co_await sleep_for(1h);
+        };
+        // The frames are there; what follows cannot fail.
+        bool ended = co_await try_timeout(1s, with_stop_token(body));
+        unheard += ended || !kept.stop_requested();
+    });
+
+    BOOST_TEST(failed > 0u);
+    BOOST_TEST(unheard == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
