@@ -33,6 +33,10 @@ std::size_t parse_count(const std::string& text) {
                                      "positive whole number");
 }
 
+std::size_t parse_threads(const std::string& text) {
+    return parse_number<std::size_t>(text, 0, 1024, "number of threads from 0 to 1024");
+}
+
 leat::Duration parse_seconds(const std::string& text) {
     double seconds = parse_number(text, 0.0, 1e9, "number of seconds from 0 to 1e9");
     return std::chrono::ceil<leat::Duration>(std::chrono::duration<double>(seconds));

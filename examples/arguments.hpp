@@ -21,6 +21,8 @@ struct Common {
     leat::Address address = leat::Address::loopback(7777);
     std::optional<leat::Backend> backend;
     leat::ServeOptions serve;
+    /// Zero: as many as there are CPUs.
+    std::size_t threads = 1;
 };
 
 /// Adds an option, whose text `take` is given. What that throws as `std::invalid_argument` is wrong with the option.
@@ -32,6 +34,7 @@ void add_common(CLI::App& app, Common& common);
 
 /// A whole number from one on. Errors: `std::invalid_argument`, as the next.
 std::size_t parse_count(const std::string& text);
+std::size_t parse_threads(const std::string& text);
 leat::Duration parse_seconds(const std::string& text);
 
 }  // namespace arguments

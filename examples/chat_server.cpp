@@ -230,11 +230,11 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
 
 // ---- The server ----
 
-leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
+leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     Room room;
     auto handler = [&](leat::TcpStream peer) { return chat(std::move(peer), room, settings); };
     leat::ServeReport report =
-        co_await server::serve_until_signal("chat_server", executor, settings.common, handler);
+        co_await server::serve_until_signal("chat_server", runtime, settings.common, handler);
     console::print("chat_server: served " + std::to_string(report.accepted) + " connections");
 }
 
@@ -263,5 +263,5 @@ int main(int argc, char* argv[]) {
     Settings settings;
     add_arguments(app, settings);
     return server::run(app, argc, argv, settings.common,
-                       [&](leat::Executor& executor) { return run_server(executor, settings); });
+                       [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }

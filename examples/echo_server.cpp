@@ -7,7 +7,7 @@
 #include "console.hpp"
 #include "server.hpp"
 
-#include <leat/net/serve.hpp>
+#include <leat/net/serve_threads.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task_group.hpp>
 
@@ -50,23 +50,24 @@ std::string summary(const leat::ServeReport& report) {
     return std::to_string(report.accepted) + " connections, " + std::to_string(report.bytes / 2) + " bytes";
 }
 
-leat::Task<> print_statistics(const leat::ServeControl& control, leat::Duration period) {
+leat::Task<> print_statistics(const leat::ThreadedServeControl& control, leat::Duration period) {
     for (;;) {
         co_await leat::sleep_for(period);
-        console::print("echo_server: " + std::to_string(control.connections()) + " open; so far " +
-                       summary(control.report()));
+        leat::ServeSnapshot seen = co_await control.look();
+        console::print("echo_server: " + std::to_string(seen.connections) + " open; so far " +
+                       summary(seen.report));
     }
 }
 
-leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
+leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     auto* handler = settings.pools_buffers ? echo_pooled : echo;
-    auto print_beside = [&](leat::TaskGroup& group, const leat::ServeControl& control) {
+    auto print_beside = [&](leat::TaskGroup& group, const leat::ThreadedServeControl& control) {
         if (settings.statistics_period > leat::Duration::zero()) {
             group.spawn(print_statistics, std::cref(control), settings.statistics_period);
         }
     };
     leat::ServeReport report =
-        co_await server::serve_until_signal("echo_server", executor, settings.common, handler, print_beside);
+        co_await server::serve_until_signal("echo_server", runtime, settings.common, handler, print_beside);
     console::print("echo_server: served " + summary(report));
 }
 
@@ -80,6 +81,9 @@ void add_arguments(CLI::App& app, Settings& settings) {
         app, "--stats", "SECONDS",
         [&](auto& text) { settings.statistics_period = arguments::parse_seconds(text); },
         "prints a line each period; 0: none (0)");
+    arguments::add(
+        app, "--threads", "N", [&](auto& text) { settings.common.threads = arguments::parse_threads(text); },
+        "how many threads serve; 0: one for each CPU (1)");
     app.add_flag("--pooled-buffers", settings.pools_buffers,
                  "lends each connection a buffer only while it has something to send back");
 }
@@ -91,5 +95,5 @@ int main(int argc, char* argv[]) {
     Settings settings;
     add_arguments(app, settings);
     return server::run(app, argc, argv, settings.common,
-                       [&](leat::Executor& executor) { return run_server(executor, settings); });
+                       [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }

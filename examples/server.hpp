@@ -3,8 +3,8 @@
 
 #include "arguments.hpp"
 
-#include <leat/net/serve.hpp>
-#include <leat/runtime/executor.hpp>
+#include <leat/net/serve_threads.hpp>
+#include <leat/runtime/runtime.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
 
@@ -19,15 +19,16 @@ namespace server {
 /// Serves connections at `common.address` until SIGTERM or SIGINT: the first one lets connections finish what has
 /// arrived, the second one ends them. Says on standard output where it listens.
 ///
-/// `beside` may start tasks in the group that end with it.
+/// On the first executor, whatever the number of threads: the others serve, and no more. `beside` may start tasks in the group,
+/// that end with it.
 leat::Task<leat::ServeReport>
-serve_until_signal(std::string name, leat::Executor& executor, const arguments::Common& common,
+serve_until_signal(std::string name, leat::Runtime& runtime, const arguments::Common& common,
                    leat::ConnectionHandler handler,
-                   std::function<void(leat::TaskGroup&, const leat::ServeControl&)> beside = nullptr);
+                   std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside = nullptr);
 
-/// Parses the command line, runs `body(executor)` to its end, and gives the exit code. What fails is one line on standard
+/// Parses the command line, makes a runtime, runs `body(runtime)` on its first executor to its end, and gives the exit code. What fails is one line on standard
 /// error: 2 if the arguments are wrong, 1 for the rest.
 int run(CLI::App& app, int argc, char* argv[], const arguments::Common& common,
-        const std::function<leat::Task<>(leat::Executor&)>& body);
+        const std::function<leat::Task<>(leat::Runtime&)>& body);
 
 }  // namespace server

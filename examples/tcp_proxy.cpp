@@ -90,10 +90,10 @@ void complain_of_failure(std::exception_ptr failure) {
     }
 }
 
-leat::Task<> run_server(leat::Executor& executor, const Settings& settings) {
+leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     auto handler = [&](leat::TcpStream client) { return forward(std::move(client), settings); };
     leat::ServeReport report =
-        co_await server::serve_until_signal("tcp_proxy", executor, settings.common, handler);
+        co_await server::serve_until_signal("tcp_proxy", runtime, settings.common, handler);
     console::print("tcp_proxy: served " + std::to_string(report.accepted) + " connections");
 }
 
@@ -111,6 +111,9 @@ void add_arguments(CLI::App& app, Settings& settings) {
         app, "--idle-timeout", "SECONDS",
         [&](auto& text) { settings.idle_timeout = arguments::parse_seconds(text); },
         "ends a connection on which nothing moves either way for so long; 0: never (300)");
+    arguments::add(
+        app, "--threads", "N", [&](auto& text) { settings.common.threads = arguments::parse_threads(text); },
+        "how many threads serve; 0: one for each CPU (1)");
 }
 
 }  // namespace
@@ -121,5 +124,5 @@ int main(int argc, char* argv[]) {
     settings.common.serve.on_failure = complain_of_failure;
     add_arguments(app, settings);
     return server::run(app, argc, argv, settings.common,
-                       [&](leat::Executor& executor) { return run_server(executor, settings); });
+                       [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }

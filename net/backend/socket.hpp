@@ -79,6 +79,9 @@ std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::by
 /// `invalid_handle`, without an error: nobody waits. Connections that were aborted meanwhile are passed over.
 NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept;
 
+/// Whether listeners that share a port (`Option::reuse_port`) are given its connections evenly.
+bool spreads_connections() noexcept;
+
 /// A handle that is good for nothing but to be closed when one is needed.
 NativeHandle open_reserve(std::error_code& error) noexcept;
 

@@ -328,6 +328,8 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
     }
 }
 
+bool spreads_connections() noexcept { return false; }
+
 NativeHandle open_reserve(std::error_code& error) noexcept { return open_tcp(Address::Family::ipv4, error); }
 
 AcceptFailure classify_accept_failure(const std::error_code& error) noexcept {

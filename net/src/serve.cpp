@@ -20,6 +20,7 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "backend/socket.hpp"
+#include "src/serve_part.hpp"
 
 #include <algorithm>
 #include <array>
@@ -189,20 +190,26 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-class Server final : private Timer {
+class Server final : private Timer, private HandoverTarget {
 public:
-    Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler, const ServeOptions& options,
+    Server(Executor& executor, TcpListener* listener, ConnectionHandler& handler, const ServeOptions& options,
            ServeControl& control) noexcept;
     Server(const Server&) = delete;
     ~Server();
 
     Task<> run(TaskGroup& group);
+    /// Makes it one of several, before it runs.
+    void become_part(std::shared_ptr<Handover> handover, std::size_t index) noexcept {
+        is_part_ = true;
+        handover_ = std::move(handover);
+        index_ = index;
+    }
     /// After the end of the group. Throws what ended accepting.
     ServeReport finish();
 
     void drain() noexcept;
     /// Lets the server's task look again at what it waits for.
-    void wake() noexcept;
+    void wake() noexcept override;
     std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() - lingering_ : 0; }
     ServeReport report() const noexcept;
 
@@ -214,7 +221,9 @@ private:
     class EndOfTask;
     class Pause;
 
-    bool is_full() const noexcept { return group_->size() >= options_.max_connections; }
+    bool is_full() const noexcept {
+        return handover_ != nullptr ? handover_->is_full() : group_->size() >= options_.max_connections;
+    }
     bool is_draining() const noexcept { return control_.draining_; }
     bool has_idle_timeout() const noexcept { return options_.idle_timeout > Duration::zero(); }
 
@@ -222,7 +231,10 @@ private:
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
     bool restore_reserve() noexcept;
+    void take(TcpStream&& stream) noexcept override { start(std::move(stream)); }
+    void hand_over(TcpStream&& stream) noexcept;
     void start(TcpStream&& stream) noexcept;
+    void could_not_start() noexcept;
     void linger(Source&& closed) noexcept;
     void leave_group() noexcept;
     template <class Kind, class... More>
@@ -235,10 +247,15 @@ private:
     void for_each_connection(Visit visit) const;
 
     Executor& executor_;
-    TcpListener& listener_;
+    // Null for one that serves what it is given.
+    TcpListener* listener_;
     ConnectionHandler& handler_;
     const ServeOptions& options_;
     ServeControl& control_;
+    // One of several servers; with a handover if one of them accepts for all.
+    bool is_part_ = false;
+    std::shared_ptr<Handover> handover_;
+    std::size_t index_ = 0;
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
     bool task_has_ended_ = false;
@@ -263,7 +280,7 @@ private:
 class Server::Acceptance final : public AcceptOperation {
 public:
     explicit Acceptance(Server& server) noexcept
-        : AcceptOperation(server.listener_.accept()), server_(server) {
+        : AcceptOperation(server.listener_->accept()), server_(server) {
         server_.acceptance_ = this;
     }
     Acceptance(const Acceptance&) = delete;
@@ -297,6 +314,7 @@ public:
     explicit EndOfTask(Server& server) noexcept : server_(server) {}
     EndOfTask(const EndOfTask&) = delete;
     ~EndOfTask() {
+        if (server_.handover_ != nullptr) server_.handover_->end(server_.index_);
         server_.task_has_ended_ = true;
         if (server_.group_->size() == 0) server_.group_ = nullptr;
     }
@@ -349,7 +367,7 @@ void Connection::ended(std::exception_ptr& failure, bool was_unwound) noexcept {
 
 void Lingering::ended(std::exception_ptr&, bool) noexcept { server().lingering_ended(); }
 
-Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& handler,
+Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& handler,
                const ServeOptions& options, ServeControl& control) noexcept
     : executor_(executor),
       listener_(listener),
@@ -358,7 +376,7 @@ Server::Server(Executor& executor, TcpListener& listener, ConnectionHandler& han
       control_(control),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
-    restore_reserve();
+    if (listener_ != nullptr) restore_reserve();
 }
 
 Server::~Server() {
@@ -371,8 +389,9 @@ Server::~Server() {
 Task<> Server::run(TaskGroup& group) {
     group_ = &group;
     EndOfTask end(*this);
+    if (handover_ != nullptr) handover_->begin(index_, *this);
     while (!is_draining() && !fatal_) {
-        if (is_full()) {
+        if (listener_ == nullptr || is_full()) {
             co_await Pause(*this, TimePoint::max());
             continue;
         }
@@ -387,6 +406,8 @@ Task<> Server::run(TaskGroup& group) {
             co_await Pause(*this, saturating_add(executor_.now(), pause));
         }
     }
+
+    if (is_part_ && listener_ != nullptr) listener_->close();
 
     TimePoint deadline = saturating_add(executor_.now(), options_.drain_timeout);
     while (group.size() != 0 && !control_.stopping_ && executor_.now() < deadline) {
@@ -410,8 +431,25 @@ Duration Server::accepted(TcpStream&& stream) noexcept {
         return pause_after_shedding;
     }
     ++report_.accepted;
-    start(std::move(stream));
+    if (handover_ != nullptr)
+        hand_over(std::move(stream));
+    else
+        start(std::move(stream));
     return Duration::zero();
+}
+
+void Server::hand_over(TcpStream&& stream) noexcept {
+    try {
+        handover_->give(std::move(stream));
+    } catch (...) {
+        could_not_start();
+    }
+}
+
+/// Of an exception that is being handled.
+void Server::could_not_start() noexcept {
+    count_failure(std::current_exception());
+    notice(Trouble::handler_not_started, "its handler could not be started");
 }
 
 Duration Server::accept_failed(const std::error_code& error) noexcept {
@@ -460,8 +498,8 @@ void Server::start(TcpStream&& stream) noexcept {
         else
             start_as<UntimedConnection>(std::move(stream));
     } catch (...) {
-        count_failure(std::current_exception());
-        notice(Trouble::handler_not_started, "its handler could not be started");
+        could_not_start();
+        if (handover_ != nullptr) handover_->count_down(index_);
         return;
     }
     if (has_idle_timeout() && !is_armed()) arm_sweep();
@@ -488,6 +526,7 @@ void Server::connection_ended(Connection& connection, std::exception_ptr& failur
         count_failure(std::exchange(failure, nullptr));
     else
         ++report_.finished;
+    if (handover_ != nullptr) handover_->count_down(index_);
     // There is room, or a descriptor, again; or this was the last that a drain waits for.
     wake();
     report_.bytes += connection.moved();
@@ -640,7 +679,18 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options,
                         ServeControl& control) {
     Executor& executor = co_await detail::CurrentExecutor();
-    detail::Server server(executor, listener, handler, options, control);
+    detail::Server server(executor, &listener, handler, options, control);
+    auto body = [&server](TaskGroup& group) { return server.run(group); };
+    co_await task_group(body);
+    co_return server.finish();
+}
+
+Task<ServeReport> detail::serve_part(TcpListener* listener, ConnectionHandler handler, ServeOptions options,
+                                     ServeControl& control, std::shared_ptr<Handover> handover,
+                                     std::size_t index) {
+    Executor& executor = co_await CurrentExecutor();
+    Server server(executor, listener, handler, options, control);
+    server.become_part(std::move(handover), index);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);
     co_return server.finish();

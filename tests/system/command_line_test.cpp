@@ -53,8 +53,9 @@ BOOST_AUTO_TEST_CASE(help_names_every_option_and_succeeds) {
     Finished finished = run_server({"--help"});
 
     BOOST_TEST(finished.status == 0);
-    for (const char* option : {"--listen", "--backend", "--max-connections", "--idle-timeout",
-                               "--drain-timeout", "--stats", "--pooled-buffers", "--help", "--version"}) {
+    for (const char* option :
+         {"--listen", "--backend", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
+          "--threads", "--pooled-buffers", "--help", "--version"}) {
         BOOST_TEST(finished.output.find(option) != std::string::npos, option);
     }
 }
@@ -96,6 +97,12 @@ BOOST_AUTO_TEST_CASE(number_of_connections_must_be_a_natural_number) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(number_of_threads_must_be_a_whole_number_within_reason) {
+    for (const char* number : {"-1", "many", "1.5", "100000"}) {
+        expect_wrong_argument({"--threads", number}, number);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(durations_must_be_finite_and_not_negative) {
     for (const char* option : {"--idle-timeout", "--drain-timeout", "--stats"}) {
         for (const char* duration : {"-3", "soon", "nan", "inf", "1e300"}) {
@@ -118,6 +125,17 @@ BOOST_AUTO_TEST_CASE(address_in_use_is_one_line_and_exit_1) {
     Finished second = run_server({"--listen", first.endpoint().text()});
 
     expect_refusal(second, 1, first.endpoint().text());
+}
+
+// Even by one that would share it.
+BOOST_AUTO_TEST_CASE(address_in_use_is_refused_by_several_threads_too) {
+    for (const char* threads : {"1", "3"}) {
+        EchoServer first({.arguments = {"--threads", threads}});
+
+        Finished second = run_server({"--threads", "3", "--listen", first.endpoint().text()});
+
+        expect_refusal(second, 1, first.endpoint().text());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(address_of_another_machine_is_one_line_and_exit_1) {
@@ -153,6 +171,20 @@ BOOST_AUTO_TEST_CASE(last_line_counts_connections_and_bytes) {
     BOOST_TEST(status == 0);
     BOOST_TEST(server.process().output() ==
                server.ready_line() + "\necho_server: served 2 connections, 1234 bytes\n");
+    BOOST_TEST(server.process().errors() == "");
+}
+
+BOOST_AUTO_TEST_CASE(last_line_counts_what_all_threads_served) {
+    EchoServer server({.arguments = {"--threads", "3"}});
+    for (int i = 0; i < 20; ++i)
+        Client(server.endpoint()).expect_echo(100);
+
+    int status = server.stop();
+
+    BOOST_TEST(status == 0);
+    BOOST_TEST(server.ready_line().ends_with(", 3 threads)"), server.ready_line());
+    BOOST_TEST(server.process().output() ==
+               server.ready_line() + "\necho_server: served 20 connections, 2000 bytes\n");
     BOOST_TEST(server.process().errors() == "");
 }
 

@@ -260,6 +260,32 @@ BOOST_AUTO_TEST_CASE(terminate_under_live_traffic_truncates_no_echo) {
     BOOST_TEST(server.complaints() == 0u, server.process().errors());
 }
 
+BOOST_AUTO_TEST_CASE(terminate_under_live_traffic_truncates_no_echo_of_any_thread) {
+    EchoServer server({.arguments = {"--threads", "4", "--stats", "0.05"}});
+    Swarm swarm(server.endpoint(), {.connections = 500, .block = 12'000});
+    swarm.exchange(1);
+
+    swarm.exchange_until_all_end(Swarm::Afterwards::go_on, [&] { server.signal(SIGTERM); });
+
+    BOOST_TEST(swarm.served() == 500u);
+    BOOST_TEST(swarm.cut_short() == 0u);
+    BOOST_TEST(server.process().wait() == 0);
+    BOOST_TEST(server.complaints() == 0u, server.process().errors());
+}
+
+BOOST_AUTO_TEST_CASE(second_signal_ends_all_threads) {
+    EchoServer server({.arguments = {"--threads", "3", "--drain-timeout", "3600"}});
+    Client probe(server.endpoint());
+    Client slow(server.endpoint(), {.narrow = true});
+    send_until_stuck(slow, probe);
+
+    server.signal(SIGTERM);
+    wait_until_it_stopped_listening(server.endpoint());
+    server.signal(SIGTERM);
+
+    BOOST_TEST(server.process().wait() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(terminate_finishes_what_had_arrived_before) {
     EchoServer server;
     std::deque<Client> clients;

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "server.hpp"
+#include "support/loopback_pair.hpp"
+#include "support/sanitizer.hpp"
+#include "support/stress.hpp"
+
+#include <leat/net/serve_threads.hpp>
+#include <leat/runtime/remote_call.hpp>
+#include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task_group.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace std::chrono_literals;
+
+namespace leat::test::net {
+namespace {
+
+constexpr std::size_t thread_count = 3;
+
+/// Fixture: a server on several executors, and clients on an executor and a thread of their own.
+struct ThreadedServer {
+    /// Serves until `clients()`, a task, has ended; then drains.
+    template <class Clients>
+    ServeReport serve_during(Sharing sharing, ConnectionHandler handler, Clients clients) {
+        SharedListener listener = SharedListener::bind(Address::loopback(0), ListenOptions(), sharing);
+        address = listener.local_address();
+        std::thread other([&] {
+            client_executor.run_until(clients());
+            control.drain();
+        });
+        ServeReport report = runtime.executor().run_until(
+            serve(runtime, std::move(listener), std::move(handler), options, control));
+        other.join();
+        return report;
+    }
+
+    Task<TcpStream> connect() {
+        TcpStream stream = co_await TcpStream::connect(address);
+        co_return stream;
+    }
+    Task<std::string> ask(TcpStream& stream, std::string_view text) {
+        co_await stream.write_all(bytes_of(text));
+        std::string answer(text.size(), ' ');
+        co_await stream.read_exactly(std::as_writable_bytes(std::span(answer)));
+        co_return answer;
+    }
+    /// Where a handler runs.
+    void note_thread() {
+        std::lock_guard lock(mutex);
+        threads.insert(std::this_thread::get_id());
+    }
+
+    Runtime runtime{thread_count};
+    Executor client_executor;
+    ServeOptions options;
+    ThreadedServeControl control;
+    Address address = Address::loopback(0);
+    std::mutex mutex;
+    std::set<std::thread::id> threads;
+};
+
+/// The ways of sharing that this system has.
+std::vector<Sharing> sharings() {
+    if (SharedListener::best_sharing() == Sharing::by_system) return {Sharing::by_system, Sharing::by_hand};
+    return {Sharing::by_hand};
+}
+
+/// Calls `body(fixture, sharing)` with a fixture for each.
+template <class Body>
+void for_each_sharing(Body body) {
+    for (Sharing sharing : sharings()) {
+        BOOST_TEST_CONTEXT("shared " << (sharing == Sharing::by_system ? "by the system" : "by hand")) {
+            ThreadedServer server;
+            body(server, sharing);
+        }
+    }
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(serve_threads)
+
+BOOST_AUTO_TEST_CASE(connections_are_served_on_all_threads_and_counted_together) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        constexpr int connections = 60;
+        auto note_and_echo = [&server](TcpStream peer) -> Task<> {
+            server.note_thread();
+            co_await echo(std::move(peer));
+        };
+        ServeReport report = server.serve_during(sharing, note_and_echo, [&]() -> Task<> {
+            std::deque<TcpStream> streams;
+            for (int i = 0; i < connections; ++i) {
+                TcpStream stream = co_await server.connect();
+                std::string answer = co_await server.ask(stream, "number " + std::to_string(i));
+                BOOST_TEST(answer == "number " + std::to_string(i));
+                streams.push_back(std::move(stream));
+            }
+            ServeSnapshot seen = co_await server.control.look();
+            BOOST_TEST(seen.connections == static_cast<std::size_t>(connections));
+            BOOST_TEST(seen.report.accepted == static_cast<std::size_t>(connections));
+        });
+
+        BOOST_TEST(report.accepted == 60u);
+        BOOST_TEST(report.finished == 60u);
+        BOOST_TEST(report.failed + report.cancelled + report.shed + report.accept_errors == 0u);
+        std::size_t bytes = 0;
+        for (int i = 0; i < connections; ++i)
+            bytes += 2 * ("number " + std::to_string(i)).size();
+        BOOST_TEST(report.bytes == bytes);
+        BOOST_TEST(server.threads.size() == thread_count);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(by_hand_each_thread_gets_as_many) {
+    ThreadedServer server;
+    auto note_and_echo = [&server](TcpStream peer) -> Task<> {
+        server.note_thread();
+        co_await echo(std::move(peer));
+    };
+    server.serve_during(Sharing::by_hand, note_and_echo, [&]() -> Task<> {
+        std::deque<TcpStream> streams;
+        for (std::size_t i = 0; i < 4 * thread_count; ++i) {
+            TcpStream stream = co_await server.connect();
+            co_await server.ask(stream, "abc");
+            streams.push_back(std::move(stream));
+        }
+        BOOST_TEST(server.threads.size() == thread_count);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(limit_of_connections_is_for_all_threads_together) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        constexpr std::size_t limit = 4;
+        std::atomic<std::size_t> at_once = 0;
+        std::atomic<std::size_t> most = 0;
+        server.options.max_connections = limit;
+        auto count = [&](TcpStream peer) -> Task<> {
+            std::size_t now = ++at_once;
+            for (std::size_t seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+            }
+            co_await echo(std::move(peer));
+            --at_once;
+        };
+        ServeReport report = server.serve_during(sharing, count, [&]() -> Task<> {
+            auto body = [&](TaskGroup& group) -> Task<> {
+                auto one = [&]() -> Task<> {
+                    TcpStream stream = co_await server.connect();
+                    std::string answer = co_await server.ask(stream, "abc");
+                    BOOST_TEST(answer == "abc");
+                };
+                for (int i = 0; i < 40; ++i)
+                    group.spawn(one);
+                co_return;
+            };
+            co_await task_group(body);
+        });
+
+        BOOST_TEST(report.accepted == 40u);
+        BOOST_TEST(report.finished == 40u);
+        BOOST_TEST(most <= limit);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(fewer_connections_than_threads_are_served_too) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        server.options.max_connections = 1;
+        ServeReport report = server.serve_during(sharing, echo, [&]() -> Task<> {
+            for (int i = 0; i < 10; ++i) {
+                TcpStream stream = co_await server.connect();
+                std::string answer = co_await server.ask(stream, "abc");
+                BOOST_TEST(answer == "abc");
+            }
+        });
+        BOOST_TEST(report.finished == 10u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(drain_lets_handlers_on_all_threads_finish_what_has_arrived) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        std::deque<TcpStream> streams;
+        auto clients = [&]() -> Task<> {
+            for (int i = 0; i < 30; ++i) {
+                TcpStream stream = co_await server.connect();
+                co_await server.ask(stream, "abc");
+                streams.push_back(std::move(stream));
+            }
+            for (TcpStream& stream : streams)
+                co_await stream.write_all(bytes_of("last words"));
+            // They are at the server before the drain is.
+            server.control.drain();
+            for (TcpStream& stream : streams) {
+                std::string rest = co_await read_to_end(stream);
+                BOOST_TEST(rest == "last words");
+            }
+        };
+        ServeReport report = server.serve_during(sharing, echo, clients);
+
+        BOOST_TEST(report.accepted == 30u);
+        BOOST_TEST(report.finished == 30u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(stop_cancels_handlers_on_all_threads) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        std::atomic<int> ended = 0;
+        auto sleep = [&ended](TcpStream peer) -> Task<> {
+            struct Note {
+                explicit Note(std::atomic<int>& count) noexcept : count_(count) {}
+                Note(const Note&) = delete;
+                ~Note() { ++count_; }
+                std::atomic<int>& count_;
+            };
+            Note note(ended);
+            std::array<std::byte, 1> buffer;
+            co_await peer.read_exactly(buffer);
+            co_await peer.write_all(buffer);
+            co_await sleep_for(1h);
+        };
+        std::deque<TcpStream> streams;
+        ServeReport report = server.serve_during(sharing, sleep, [&]() -> Task<> {
+            for (int i = 0; i < 12; ++i) {
+                TcpStream stream = co_await server.connect();
+                co_await server.ask(stream, "a");
+                streams.push_back(std::move(stream));
+            }
+            server.control.stop();
+        });
+
+        BOOST_TEST(report.cancelled == 12u);
+        BOOST_TEST(ended == 12);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(drain_before_the_beginning_ends_it_at_once) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        server.control.drain();
+        ServeReport report = server.serve_during(sharing, echo, []() -> Task<> { co_return; });
+        BOOST_TEST(report.accepted == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(failing_handlers_end_their_own_connections_only) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        std::atomic<int> failures = 0;
+        server.options.on_failure = [&failures](std::exception_ptr) { ++failures; };
+        auto fail_on_x = [](TcpStream peer) -> Task<> {
+            std::array<std::byte, 1> buffer;
+            co_await peer.read_exactly(buffer);
+            if (text_of(buffer) == "x") throw std::runtime_error("x is not liked");
+            co_await peer.write_all(buffer);
+        };
+        ServeReport report = server.serve_during(sharing, fail_on_x, [&]() -> Task<> {
+            for (int i = 0; i < 10; ++i) {
+                TcpStream good = co_await server.connect();
+                TcpStream bad = co_await server.connect();
+                co_await bad.write_all(bytes_of("x"));
+                std::string answer = co_await server.ask(good, "a");
+                BOOST_TEST(answer == "a");
+                std::string rest = co_await read_to_end(bad);
+                BOOST_TEST(rest == "");
+            }
+        });
+
+        BOOST_TEST(report.failed == 10u);
+        BOOST_TEST(report.finished == 10u);
+        BOOST_TEST(failures == 10);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(cancelled_server_cancels_all_handlers) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        SharedListener listener = SharedListener::bind(Address::loopback(0), ListenOptions(), sharing);
+        server.address = listener.local_address();
+        std::deque<TcpStream> streams;
+        std::atomic<bool> is_connected = false;
+        auto clients = [&]() -> Task<> {
+            for (int i = 0; i < 12; ++i) {
+                TcpStream stream = co_await server.connect();
+                co_await server.ask(stream, "abc");
+                streams.push_back(std::move(stream));
+            }
+            is_connected = true;
+            for (TcpStream& stream : streams) {
+                std::string rest = co_await read_to_end(stream);
+                BOOST_TEST(rest == "");
+            }
+        };
+        std::thread other([&] { server.client_executor.run_until(clients()); });
+        auto body = [&](TaskGroup& group) -> Task<> {
+            auto serving = [&]() -> Task<> {
+                co_await serve(server.runtime, std::move(listener), echo, server.options, server.control);
+            };
+            group.spawn(serving);
+            while (!is_connected)
+                co_await sleep_for(100us);
+            group.cancel();
+        };
+        auto all = [&]() -> Task<> { co_await task_group(body); };
+        server.runtime.executor().run_until(all());
+        other.join();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(port_that_another_server_has_is_refused) {
+    for (Sharing sharing : sharings()) {
+        SharedListener first = SharedListener::bind(Address::loopback(0), ListenOptions(), sharing);
+        BOOST_CHECK_EXCEPTION(
+            SharedListener::bind(first.local_address(), ListenOptions(), sharing), std::system_error,
+            [](const std::system_error& error) { return error.code() == std::errc::address_in_use; });
+    }
+}
+
+// Connections come and go while the server drains, as chance has it: each that was served has had its whole answer.
+BOOST_AUTO_TEST_CASE(drain_amid_connections_that_come_cuts_no_answer_short) {
+    const std::size_t rounds = stress_iterations(is_sanitized ? 5 : 30);
+    for (std::size_t round = 0; round < rounds; ++round) {
+        for_each_sharing([round](ThreadedServer& server, Sharing sharing) {
+            std::size_t answers = 0;
+            ServeReport report = server.serve_during(sharing, echo, [&]() -> Task<> {
+                for (std::size_t i = 0;; ++i) {
+                    if (i == 5 + round % 10) server.control.drain();
+                    Result<TcpStream> stream = co_await as_result(server.connect());
+                    if (!stream) co_return;
+                    Result<std::string> answer = co_await as_result(server.ask(*stream, "abc"));
+                    if (!answer) co_return;
+                    BOOST_TEST(*answer == "abc");
+                    ++answers;
+                }
+            });
+            BOOST_TEST(report.finished >= answers);
+            BOOST_TEST(report.cancelled == 0u);
+        });
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace leat::test::net
