@@ -21,8 +21,9 @@ namespace leat {
 
 /// How a Runtime is made.
 struct RuntimeOptions {
-    RuntimeOptions() noexcept = default;
-    explicit RuntimeOptions(std::size_t t) noexcept : threads(t) {}
+    /// Errors: as `ExecutorOptions`.
+    RuntimeOptions() = default;
+    explicit RuntimeOptions(std::size_t t) : threads(t) {}
 
     /// Executors, one a thread; zero: as many as there are `available_cpus()`.
     std::size_t threads = 0;
