@@ -133,10 +133,10 @@ BOOST_FIXTURE_TEST_CASE(sender_learns_that_the_receiver_has_gone_and_keeps_the_v
 BOOST_FIXTURE_TEST_CASE(sender_can_wait_for_the_receiver_to_go, VirtualTime) {
     auto [sender, receiver] = leat::oneshot<int>();
     Log log;
-    auto watch = [&log, &sender = sender]() -> Task<> {
-        co_await sender.receiver_gone();
+    auto watch = [&log, &end = sender]() -> Task<> {
+        co_await end.receiver_gone();
         log.note("gone");
-        co_await sender.receiver_gone();
+        co_await end.receiver_gone();
         log.note("gone");
     };
     Running<void> watching = executor.start(watch());
@@ -152,8 +152,8 @@ BOOST_FIXTURE_TEST_CASE(sender_can_wait_for_the_receiver_to_go, VirtualTime) {
 BOOST_FIXTURE_TEST_CASE(wait_for_the_receiver_to_go_outlasts_the_sending, VirtualTime) {
     auto [sender, receiver] = leat::oneshot<int>();
     Log log;
-    auto watch = [&log, &sender = sender]() -> Task<> {
-        co_await sender.receiver_gone();
+    auto watch = [&log, &end = sender]() -> Task<> {
+        co_await end.receiver_gone();
         log.note("gone");
     };
     Running<void> watching = executor.start(watch());

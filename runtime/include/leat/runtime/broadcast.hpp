@@ -187,7 +187,7 @@ public:
         if (subscribers_ == 0) return;
         std::optional<T>& place = places_[end_];
         // Goes last, since what a destructor does may come back here.
-        std::optional<T> pushed_out(std::move(place));
+        [[maybe_unused]] std::optional<T> pushed_out(std::move(place));
         place.emplace(std::move(value));
         if (++end_ == places_.size()) end_ = 0;
         if (++next_ - oldest_ > places_.size()) ++oldest_;
@@ -220,7 +220,7 @@ private:
         while (subscribers_ == 0 && oldest_ != next_) {
             std::optional<T>& place = this->place(oldest_);
             ++oldest_;
-            std::optional<T> dropped(std::move(place));
+            [[maybe_unused]] std::optional<T> dropped(std::move(place));
             place.reset();
         }
     }
