@@ -59,11 +59,11 @@ std::string ConditionWaitOperation::describe() const {
 }
 
 void Condition::notify_one() noexcept {
-    // One that is about to leave would only pass it on.
-    detail::QueuedWait* wait = waiters_.first_staying();
-    if (wait == nullptr) return;
-    waiters_.remove(*wait);
-    static_cast<ConditionWaitOperation*>(wait)->lock_again(ConditionWaitOperation::Stage::notified);
+    if (waiters_.is_empty()) return;
+    auto& wait = static_cast<ConditionWaitOperation&>(waiters_.first());
+    waiters_.remove(wait);
+    // One of a scope that is being cancelled passes it on in turn.
+    wait.lock_again(ConditionWaitOperation::Stage::notified);
 }
 
 void Condition::notify_all() noexcept {

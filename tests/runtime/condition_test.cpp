@@ -284,21 +284,27 @@ BOOST_FIXTURE_TEST_CASE(notification_of_all_is_not_passed_on_to_who_came_later, 
     settle(executor);
     MutexGuard held = monitor.mutex.try_lock();
     monitor.condition.notify_all();
+    // It waits with another mutex, since the first one stands before it at this one.
+    Mutex other;
+    MutexGuard other_held = other.try_lock();
     auto later = [&]() -> Task<> {
-        co_await monitor.condition.wait(held);
+        co_await monitor.condition.wait(other_held);
         monitor.log.note("later");
     };
-    first.cancel();
     Running<void> second = executor.start(later());
     settle(executor);
 
+    first.cancel();
+    settle(executor);
+
+    BOOST_TEST(first.has_ended());
+    BOOST_TEST(monitor.condition.has_waiters());
     BOOST_TEST(monitor.log.text() == "");
     second.cancel();
     executor.run();
-    BOOST_TEST(!monitor.mutex.is_locked());
 }
 
-BOOST_FIXTURE_TEST_CASE(notification_is_not_passed_to_one_of_the_same_cancelled_scope, VirtualTime) {
+BOOST_FIXTURE_TEST_CASE(notification_reaches_who_stays_past_those_of_the_same_cancelled_scope, VirtualTime) {
     Monitor monitor;
     std::optional<Running<void>> outside;
     run([&]() -> Task<> {

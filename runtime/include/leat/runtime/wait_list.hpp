@@ -78,14 +78,6 @@ public:
         (last_ != nullptr ? last_->next_waiter_ : first_) = &wait;
         last_ = &wait;
     }
-    /// The first one that is not about to leave; null if there is none.
-    QueuedWait* first_staying() const noexcept {
-        QueuedWait* wait = first_;
-        while (wait != nullptr && wait->environment().is_cancelled())
-            wait = wait->next_waiter_;
-        return wait;
-    }
-
     void remove(QueuedWait& wait) noexcept {
         wait.is_queued_ = false;
         (wait.previous_waiter_ != nullptr ? wait.previous_waiter_->next_waiter_ : first_) = wait.next_waiter_;
