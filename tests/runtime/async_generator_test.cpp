@@ -503,7 +503,7 @@ BOOST_FIXTURE_TEST_CASE(a_million_items_do_not_grow_the_stack, VirtualTime) {
             co_yield i;
         }
     };
-    long sum = 0;
+    std::int64_t sum = 0;
     run([&]() -> Task<> {
         AsyncGenerator<int> items = noting(count);
         for (;;) {
@@ -513,7 +513,7 @@ BOOST_FIXTURE_TEST_CASE(a_million_items_do_not_grow_the_stack, VirtualTime) {
         }
     });
 
-    BOOST_TEST(sum == static_cast<long>(count) * (count - 1) / 2);
+    BOOST_TEST(sum == static_cast<std::int64_t>(count) * (count - 1) / 2);
     // What the runtime lets tasks run on top of each other, and a few calls.
     BOOST_TEST(highest - lowest < 64u * 1024u);
 }

@@ -14,6 +14,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <stdexcept>
@@ -39,7 +40,7 @@ struct Ticks : VirtualTime {
         due.push_back(since_beginning(ideal));
         given.push_back(since_beginning(executor.now()));
     }
-    long since_beginning(TimePoint instant) const {
+    std::int64_t since_beginning(TimePoint instant) const {
         return std::chrono::duration_cast<std::chrono::milliseconds>(instant - beginning).count();
     }
     /// A period of 100 ms; after the first tick the task is busy until 350 ms, then never again.
@@ -52,13 +53,14 @@ struct Ticks : VirtualTime {
                 co_await note_tick(interval);
         });
     }
-    void expect(const std::vector<long>& expected_due, const std::vector<long>& expected_given) const {
+    void expect(const std::vector<std::int64_t>& expected_due,
+                const std::vector<std::int64_t>& expected_given) const {
         BOOST_TEST(due == expected_due, boost::test_tools::per_element());
         BOOST_TEST(given == expected_given, boost::test_tools::per_element());
     }
 
-    std::vector<long> due;
-    std::vector<long> given;
+    std::vector<std::int64_t> due;
+    std::vector<std::int64_t> given;
 };
 
 }  // namespace
@@ -201,7 +203,7 @@ BOOST_FIXTURE_TEST_CASE(tick_at_the_instant_of_a_deadline_is_given_or_stays, Tic
         if (!first) co_await note_tick(interval);
     });
 
-    BOOST_TEST(due == (std::vector<long>{100, 200}), boost::test_tools::per_element());
+    BOOST_TEST(due == (std::vector<std::int64_t>{100, 200}), boost::test_tools::per_element());
 }
 
 BOOST_FIXTURE_TEST_CASE(reset_starts_anew_from_now, Ticks) {
@@ -272,9 +274,8 @@ BOOST_FIXTURE_TEST_CASE(reset_at_the_instant_of_a_tick_neither_takes_it_away_nor
 }
 
 BOOST_AUTO_TEST_CASE(period_must_be_positive) {
-    BOOST_CHECK_THROW(Interval(0s), std::invalid_argument);
-    BOOST_CHECK_THROW(Interval(-1ns), std::invalid_argument);
-    BOOST_CHECK_THROW(Interval(Duration::min()), std::invalid_argument);
+    for (Duration period : {Duration(0s), Duration(-1ns), Duration::min()})
+        BOOST_CHECK_THROW(Interval{period}, std::invalid_argument);
 }
 
 BOOST_FIXTURE_TEST_CASE(extreme_periods_and_instants_overflow_nowhere, Ticks) {
