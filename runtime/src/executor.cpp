@@ -13,6 +13,7 @@
 #include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
 #include "src/inbox.hpp"
+#include "src/stall_watch.hpp"
 
 #include <leat/runtime/blocking_pool.hpp>
 #include <leat/runtime/io_operation.hpp>
@@ -69,31 +70,50 @@ Executor::Executor(ExecutorOptions options)
 Executor::~Executor() {
     shut_down();
     let_go_of_ended_roots();
+    // The thread that watches is the parent's.
+    if (inbox_->is_forked()) static_cast<void>(stalls_.release());
 }
 
 // ---- Running ----
 
+template <bool is_watched, class... Task>
+void Executor::begin_step(Task&... task) noexcept {
+    if constexpr (is_watched) stalls_->begin(task...);
+}
+
+template <bool is_watched>
+void Executor::end_step() noexcept {
+    if constexpr (is_watched) stalls_->end();
+}
+
 // Who calls this counts the first resume itself.
+template <bool is_watched>
 void Executor::resume(TaskFrame& task, detail::Completions& completions, unsigned budget) noexcept {
     completions.budget = budget;
     task.wait_ = nullptr;
+    begin_step<is_watched>(task);
     task.handle().resume();
+    end_step<is_watched>();
     if (after_ != 0) [[unlikely]]
-        resume_what_follows();
+        resume_what_follows<is_watched>();
 }
 
 /// A task has named the next to resume, or has said that it ended.
+template <bool is_watched>
 void Executor::resume_what_follows() noexcept {
     while (std::uintptr_t after = std::exchange(after_, 0)) {
         if ((after & has_ended) != 0) {
             TaskFrame& ended = *reinterpret_cast<TaskFrame*>(after - has_ended);
+            begin_step<is_watched>();
             ended.parent().child_finished(ended);
         } else {
             TaskFrame& next = *reinterpret_cast<TaskFrame*>(after);
             ++stats_.resumes;
             next.wait_ = nullptr;
+            begin_step<is_watched>(next);
             next.handle().resume();
         }
+        end_step<is_watched>();
     }
 }
 
@@ -109,6 +129,8 @@ void Executor::own_thread() {
 void Executor::begin_running() {
     own_thread();
     if (running_) throw std::system_error(make_error_code(errc::busy), "leat: the executor runs already");
+    if (options_.stall_threshold > Duration::zero() && stalls_ == nullptr)
+        stalls_ = std::make_unique<detail::StallWatch>(options_.stall_threshold, options_.diagnostic);
 }
 
 void Executor::run() {
@@ -119,18 +141,26 @@ void Executor::run() {
 void Executor::run_until_ended(detail::Root* root) {
     running_ = true;
     note_stack();
+    if (stalls_ != nullptr)
+        run_until_ended_as<true>(root);
+    else
+        run_until_ended_as<false>(root);
+    running_ = false;
+}
+
+template <bool is_watched>
+void Executor::run_until_ended_as(detail::Root* root) {
     for (;;) {
-        take_posted();
-        fire_timers();
-        deliver_completions(whole_batch);
-        run_ready(resumes_between_looks);
+        take_posted<is_watched>();
+        fire_timers<is_watched>();
+        deliver_completions<is_watched>(whole_batch);
+        run_ready<is_watched>(resumes_between_looks);
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
         if (!is_idle())
             look_at_io(false);
         else if (!wait_for_work())
             report_deadlock(root);
     }
-    running_ = false;
 }
 
 bool Executor::wait_for_work() {
@@ -165,10 +195,10 @@ void Executor::report_deadlock(detail::Root* root) {
         root->cancel();
     }
     while (root != nullptr ? !root->has_ended() : roots_ != nullptr) {
-        take_posted();
-        fire_timers();
-        deliver_completions(whole_batch);
-        run_ready(resumes_between_looks);
+        take_posted<false>();
+        fire_timers<false>();
+        deliver_completions<false>(whole_batch);
+        run_ready<false>(resumes_between_looks);
         if (!is_idle()) continue;
         if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
         if (!wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
@@ -184,20 +214,28 @@ bool Executor::turn(std::size_t budget) {
     asleep_ = false;
     inbox_->wake_up();
     look_at_io(false);
-    take_posted();
-    fire_timers();
-    // Neither kind of task keeps the other out for ever, however small the budget is.
-    completions_come_first_ = !completions_come_first_;
-    if (completions_come_first_)
-        run_ready(deliver_completions(budget));
+    if (stalls_ != nullptr)
+        run_turn_as<true>(budget);
     else
-        deliver_completions(run_ready(budget));
+        run_turn_as<false>(budget);
     running_ = false;
     if (!is_idle()) return true;
     // From here on whoever has something makes the handle readable; what came before this line is still to be seen.
     asleep_ = true;
     poll_.set_asleep();
     return !inbox_->fall_asleep();
+}
+
+template <bool is_watched>
+void Executor::run_turn_as(std::size_t budget) noexcept {
+    take_posted<is_watched>();
+    fire_timers<is_watched>();
+    // Neither kind of task keeps the other out for ever, however small the budget is.
+    completions_come_first_ = !completions_come_first_;
+    if (completions_come_first_)
+        run_ready<is_watched>(deliver_completions<is_watched>(budget));
+    else
+        deliver_completions<is_watched>(run_ready<is_watched>(budget));
 }
 
 std::optional<Duration> Executor::next_timeout() {
@@ -234,44 +272,52 @@ BlockingPool& Executor::blocking_pool() {
 
 // ---- One round ----
 
+template <bool is_watched>
 void Executor::take_posted() noexcept {
     if (!inbox_->has_mail()) return;
     inbox_->take(resumes_between_looks, [this](detail::PostedFunction& function) {
         ++stats_.posted;
+        begin_step<is_watched>();
         try {
             function();
         } catch (...) {
             detail::notice_failure(*this, "a posted function has failed", std::current_exception());
         }
+        end_step<is_watched>();
     });
 }
 
+template <bool is_watched>
 void Executor::fire_timers() noexcept {
     if (!timers_.may_hold_timers()) return;
+    begin_step<is_watched>();
     stats_.timers_fired += timers_.expire(now());
+    end_step<is_watched>();
 }
 
 /// The results of a batch are all there before the first of them is looked at: whatever one task does to another's
 /// stream meets a result that has been delivered already.
+template <bool is_watched>
 std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
     detail::Completions& completions = poll_.completions();
     std::size_t delivered = completions.deliver(
         budget, [this, &completions, inline_budget = inline_budget_](detail::OperationRecord& operation) {
             IoOperation& io = IoOperation::from(operation);
             if (!io.has_failed() || !io.end_if_withdrawn()) [[likely]]
-                resume(io.task(), completions, inline_budget);
+                resume<is_watched>(io.task(), completions, inline_budget);
         });
     stats_.events += delivered;
     stats_.resumes += delivered;
     return budget - delivered;
 }
 
+template <bool is_watched>
 std::size_t Executor::run_ready(std::size_t budget) noexcept {
     std::optional<TimePoint> started;
     std::size_t stride = resumes_between_clock_reads;
     while (budget != 0) {
         std::size_t wanted = std::min(budget, stride);
-        std::size_t run = run_some(wanted);
+        std::size_t run = run_some<is_watched>(wanted);
         budget -= run;
         if (run != wanted) break;
         TimePoint time = steady_clock().now();
@@ -289,6 +335,7 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
 }
 
 /// Gives how many it has resumed or destroyed: less than `limit` if there were no more.
+template <bool is_watched>
 std::size_t Executor::run_some(std::size_t limit) noexcept {
     detail::Completions& completions = poll_.completions();
     const unsigned inline_budget = inline_budget_;
@@ -296,12 +343,12 @@ std::size_t Executor::run_some(std::size_t limit) noexcept {
     std::size_t left = limit;
     for (; left != 0; --left) {
         if (unwinding_ != nullptr) [[unlikely]] {
-            destroy_next_frame();
+            destroy_next_frame<is_watched>();
             ++destroyed;
         } else if (Wait* wait = ready_; wait != nullptr) {
             ready_ = wait->next_;
             if (ready_ == nullptr) ready_tail_ = &ready_;
-            resume(*wait->frame_, completions, inline_budget);
+            resume<is_watched>(*wait->frame_, completions, inline_budget);
         } else {
             break;
         }
@@ -317,6 +364,7 @@ void Executor::unwind(Wait& wait) noexcept {
     if (asleep_) wake_host();
 }
 
+template <bool is_watched>
 void Executor::destroy_next_frame() noexcept {
     Wait* wait = unwinding_;
     unwinding_ = wait->next_;
@@ -327,10 +375,12 @@ void Executor::destroy_next_frame() noexcept {
     // The wait goes before the locals do, whose destructors may dump the tasks.
     task.wait_ = nullptr;
     is_unwinding = true;
+    begin_step<is_watched>();
     task.handle().destroy();
     is_unwinding = false;
     ++stats_.unwound_frames;
     parent.child_unwound();
+    end_step<is_watched>();
 }
 
 void Executor::look_at_io(bool may_block) {
@@ -399,13 +449,13 @@ void Executor::shut_down() noexcept {
         }
         if (!is_copy) {
             do
-                take_posted();
+                take_posted<false>();
             while (!takes_mail && inbox_->has_mail());
         }
         cancel_roots();
-        fire_timers();
-        deliver_completions(whole_batch);
-        run_ready(resumes_between_looks);
+        fire_timers<false>();
+        deliver_completions<false>(whole_batch);
+        run_ready<false>(resumes_between_looks);
         if (roots_ == nullptr) continue;
         if (is_idle()) {
             if (options_.clock->is_virtual() && can_jump() && !wait_for_work())

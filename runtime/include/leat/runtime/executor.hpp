@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/config.hpp>
 #include <leat/reactor/poll.hpp>
 #include <leat/runtime/timer_wheel.hpp>
 #include <leat/runtime/wait.hpp>
@@ -33,6 +34,7 @@ class Root;
 template <class T>
 class TypedRoot;
 class Inbox;
+class StallWatch;
 }  // namespace detail
 
 /// How an Executor is made. Every member has a default that fits a server.
@@ -43,7 +45,7 @@ struct ExecutorOptions {
     /// Where all time is read. A virtual clock is moved by the executor when it is idle.
     const Clock* clock = &steady_clock();
     /// Where notices go; it must not block. By default a line to standard error, which is dropped rather than
-    /// waited for. Called on the executor's thread.
+    /// waited for. Called on the executor's thread, and with a `stall_threshold` on another one too.
     std::function<void(std::string_view)> diagnostic;
     /// Notices that may be given within a second; what exceeds it is counted and told with the next one. Failures that have
     /// no caller to go to are given all the same.
@@ -60,6 +62,12 @@ struct ExecutorOptions {
     /// Whose threads `offload` takes, to be shared with other executors. Without one the executor makes its own when it is first
     /// wanted.
     std::shared_ptr<BlockingPool> blocking_pool;
+    /// A task, a posted function or a timer that keeps the executor's thread for longer than this is a stall: it is told to
+    /// `diagnostic` while it lasts, at most five times a minute, with the task's name and line and, where the system can
+    /// look at a thread, its stack. In real time. Zero: nobody watches, and nothing is paid.
+    ///
+    /// Watching takes a thread, which calls `diagnostic` too then, and on POSIX the signal SIGURG, unless somebody handles that.
+    Duration stall_threshold = std::chrono::milliseconds(LEAT_STALL_THRESHOLD);
 };
 
 /// What an Executor has done so far.
@@ -244,16 +252,36 @@ private:
     void note_stack() noexcept;
     /// Errors: the same, and inside a task.
     void begin_running();
+
+    // With and without somebody who watches for stalls: whoever does not have it watched pays nothing for it.
+    template <bool is_watched>
+    void run_until_ended_as(detail::Root* root);
+    template <bool is_watched>
+    void run_turn_as(std::size_t budget) noexcept;
+    template <bool is_watched>
     void take_posted() noexcept;
+    template <bool is_watched>
     void fire_timers() noexcept;
     // Both give what is left of the budget.
+    template <bool is_watched>
     std::size_t deliver_completions(std::size_t budget) noexcept;
+    template <bool is_watched>
     std::size_t run_ready(std::size_t budget) noexcept;
+    template <bool is_watched>
     std::size_t run_some(std::size_t limit) noexcept;
+    template <bool is_watched>
     [[gnu::always_inline]] inline void resume(TaskFrame& task, detail::Completions& completions,
                                               unsigned budget) noexcept;
+    template <bool is_watched>
     void resume_what_follows() noexcept;
+    template <bool is_watched>
     void destroy_next_frame() noexcept;
+    // Around what may take long.
+    template <bool is_watched, class... Task>
+    [[gnu::always_inline]] inline void begin_step(Task&... task) noexcept;
+    template <bool is_watched>
+    [[gnu::always_inline]] inline void end_step() noexcept;
+
     void look_at_io(bool may_block);
     void read_round_time() noexcept;
     bool is_idle() const noexcept {
@@ -301,6 +329,8 @@ private:
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;
     std::uint64_t random_state_;
+    // Null while nobody watches.
+    std::unique_ptr<detail::StallWatch> stalls_;
 };
 
 inline Environment::Environment(Executor& executor) noexcept
