@@ -10,11 +10,14 @@
 #include <algorithm>
 #include <cctype>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
-#include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace leat::test {
 namespace {
@@ -55,6 +58,7 @@ bool names_line_of_read(const std::string& text) {
 void expect_dump_of(EchoServer& server) {
     Client client(server.endpoint());
     client.expect_echo(100);
+    server.wait_until_idle();
 
     server.signal(SIGUSR1);
     const std::string text = errors_with(server, "waits for read fd ");
@@ -66,6 +70,41 @@ void expect_dump_of(EchoServer& server) {
     BOOST_TEST(contains(text, " at " + server.endpoint().text()), text);
     client.expect_echo(100);
     BOOST_TEST(server.stop() == 0);
+}
+
+// Whether a program was built with what a debugger needs.
+bool has_debug_information(const std::string& program) {
+    std::ifstream file(program, std::ios::binary);
+    const std::string content{std::istreambuf_iterator<char>(file), {}};
+    return contains(content, ".debug_info");
+}
+
+// What gdb prints for `leat-tasks` on a process, or on a core file of the echo server.
+Finished tasks_by_gdb(const std::vector<std::string>& target) {
+    const char* script = std::getenv("LEAT_GDB_SCRIPT");
+    if (script == nullptr) throw std::runtime_error("LEAT_GDB_SCRIPT does not name the script");
+    Command command;
+    command.words = {"gdb", "-nx", "-batch", "-x", script};
+    command.words.insert(command.words.end(), target.begin(), target.end());
+    command.words.insert(command.words.end(), {"-ex", "leat-tasks"});
+    return run(command);
+}
+
+bool can_debug() {
+    if (!is_installed("gdb")) return skip("gdb", "it is not installed"), false;
+    if (!has_debug_information(echo_server_path()))
+        return skip("debug information", "this preset builds without"), false;
+    return true;
+}
+
+void expect_tasks(const Finished& finished) {
+    BOOST_TEST(finished.status == 0, finished.errors);
+    const std::string& text = finished.output;
+    BOOST_TEST(contains(text, "#1 task "), text << finished.errors);
+    BOOST_TEST(contains(text, "run_server"), text);
+    BOOST_TEST(contains(text, "started at echo_server.cpp:"), text);
+    BOOST_TEST(contains(text, "waits for leat::ReadOperation fd "), text);
+    BOOST_TEST(contains(text, "Acceptance fd "), text);
 }
 
 }  // namespace
@@ -104,7 +143,8 @@ BOOST_AUTO_TEST_CASE(dump_that_no_pipe_holds_comes_whole_and_holds_nobody_up) {
     server.signal(SIGUSR1);
     for (Client& client : clients)
         client.expect_echo(10);
-    const std::string text = errors_with(server, "waits for read fd ", connections);
+    // Each is in it, whether it reads or has something to send back at that moment.
+    const std::string text = errors_with(server, "spawned at serve.cpp:", connections);
 
     BOOST_TEST(text.size() > 65536u);
     BOOST_TEST(server.stop() == 0);
@@ -119,6 +159,40 @@ BOOST_AUTO_TEST_CASE(each_signal_gives_a_dump) {
     }
 
     BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(gdb_shows_the_tasks_of_a_process) {
+    if (!can_debug()) return;
+    EchoServer server;
+    Client client(server.endpoint());
+    client.expect_echo(100);
+    server.wait_until_idle();
+
+    const Finished finished = tasks_by_gdb({"-p", std::to_string(server.process().id())});
+
+    if (contains(finished.errors, "ptrace: ")) return skip("ptrace", "gdb may not attach");
+    expect_tasks(finished);
+    client.expect_echo(100);
+    BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(gdb_shows_the_tasks_of_a_core_file) {
+    if (!can_debug()) return;
+    if (!is_installed("gcore")) return skip("gcore", "it is not installed");
+    EchoServer server;
+    Client client(server.endpoint());
+    client.expect_echo(100);
+    server.wait_until_idle();
+    TemporaryFolder folder;
+    const std::string id = std::to_string(server.process().id());
+    Command command;
+    command.words = {"gcore", "-o", folder / "core", id};
+    const Finished dumped = run(command);
+    if (dumped.status != 0) return skip("ptrace", "gcore may not attach");
+
+    const Finished finished = tasks_by_gdb({echo_server_path(), folder / ("core." + id)});
+
+    expect_tasks(finished);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
