@@ -326,10 +326,11 @@ BOOST_FIXTURE_TEST_CASE(limits_of_none_and_of_any_length_hold, VirtualTime) {
 BOOST_FIXTURE_TEST_CASE(clean_up_without_a_limit_takes_as_long_as_it_takes, VirtualTime) {
     Gate gate;
     auto stuck = [&]() -> Task<> { co_await gate.pass(); };
-    Running<int> running = executor.start([&]() -> Task<int> {
+    auto all = [&]() -> Task<int> {
         int value = co_await leat::finally(give_after(0s, 7), Duration::max(), stuck);
         co_return value;
-    }());
+    };
+    Running<int> running = executor.start(all());
     auto watch = [&]() -> Task<> {
         co_await sleep_for(1s);
         gate.open();
