@@ -247,6 +247,32 @@ BOOST_AUTO_TEST_CASE(foreign_loop_fires_timers_and_never_early) {
     running.get();
 }
 
+// The handle is what a system call would make readable.
+BOOST_AUTO_TEST_CASE(post_to_an_executor_that_is_awake_makes_no_system_call) {
+    Executor executor;
+    Remote remote = executor.remote();
+    settle(executor);
+    int called = 0;
+
+    // Asleep since the end of `turn`: the first post wakes it, and is seen.
+    remote.post([&called] { ++called; });
+    BOOST_TEST(is_handle_readable(executor));
+    bool was_readable = true;
+    remote.post([&] {
+        ++called;
+        // Awake: it is in the midst of a turn.
+        for (int i = 0; i < 3; ++i)
+            remote.post([&called] { ++called; });
+        was_readable = is_handle_readable(executor);
+    });
+    executor.turn();
+
+    BOOST_TEST(!was_readable);
+    while (executor.turn()) {
+    }
+    BOOST_TEST(called == 5);
+}
+
 BOOST_AUTO_TEST_CASE(foreign_loop_loses_no_wake_up) {
     Executor executor;
     int come = 0;

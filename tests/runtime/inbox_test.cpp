@@ -37,7 +37,10 @@ struct Mailbox {
                 ++next[poster];
                 ++called;
             };
-            auto wake = [this] { bell.store(true); };
+            auto wake = [this] {
+                ++rings;
+                bell.store(true);
+            };
             if (queue.push(detail::PostedFunction(call), wake)) ++accepted[poster];
         }
     }
@@ -50,6 +53,7 @@ struct Mailbox {
             if (queue.has_mail()) {
                 queue.take(limit, [](detail::PostedFunction& function) { function(); });
             } else if (queue.fall_asleep()) {
+                ++sleeps;
                 bell.wait_until_set();
                 bell.store(false);
                 queue.wake_up();
@@ -71,6 +75,8 @@ struct Mailbox {
             sum += count;
         if (called != sum)
             return std::to_string(sum) + " were accepted, and " + std::to_string(called) + " called";
+        // To wake is a system call.
+        if (rings > sleeps) return "a reader that was awake was woken";
         return is_in_order ? "" : "out of order";
     }
 
@@ -82,6 +88,9 @@ struct Mailbox {
     // The reader's.
     std::vector<std::size_t> next;
     std::size_t called = 0;
+    std::size_t sleeps = 0;
+    // One poster's at a time, as they are contexts of one thread.
+    std::size_t rings = 0;
     bool is_in_order = true;
 };
 
