@@ -85,9 +85,9 @@ int main() {
     print_size<leat::ConditionWaitOperation>("wait: condition");
     print_size<leat::LatchWaitOperation>("wait: latch");
     print_size<leat::BarrierOperation>("wait: barrier");
-    print_size<leat::SendOperation<Value>>("wait: channel, send of 8 bytes");
-    print_size<leat::ReceiveOperation<Value>>("wait: channel, receive of 8 bytes");
-    print_size<leat::ReceiveManyOperation<Value>>("wait: channel, receive of many");
+    print_size<leat::ChannelSendOperation<Value>>("wait: channel, send of 8 bytes");
+    print_size<leat::ChannelReceiveOperation<Value>>("wait: channel, receive of 8 bytes");
+    print_size<leat::ChannelReceiveManyOperation<Value>>("wait: channel, receive of many");
     print_size<leat::OneshotReceiveOperation<Value>>("wait: oneshot, receive of 8 bytes");
     print_size<leat::BroadcastOperation<Value>>("wait: broadcast");
     print_size<leat::WatchOperation<Value>>("wait: watch");

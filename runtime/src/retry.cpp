@@ -9,8 +9,15 @@
 
 namespace leat::detail {
 
-bool may_pass(const RetryOptions& options, const std::exception_ptr& failure) {
-    if (options.may_pass) return options.may_pass(failure);
+bool may_pass(const RetryOptions& options, const std::exception_ptr& failure, Executor& executor) {
+    if (options.may_pass) {
+        try {
+            return options.may_pass(failure);
+        } catch (...) {
+            attach_or_tell(executor, std::current_exception(), failure);
+            throw;
+        }
+    }
     try {
         std::rethrow_exception(failure);
     } catch (const std::system_error& error) {

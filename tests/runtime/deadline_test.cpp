@@ -30,6 +30,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 using namespace leat;
@@ -143,6 +144,26 @@ BOOST_FIXTURE_TEST_CASE(timeout_and_try_timeout_of_a_task_set_it_too, VirtualTim
         BOOST_TEST((left == Duration(4s)));
         std::optional<std::optional<Duration>> tried = co_await try_timeout(2s, time_left(executor));
         BOOST_TEST((*tried == Duration(2s)));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(timeout_of_what_runs_tasks_sets_it_for_them, VirtualTime) {
+    run([&]() -> Task<> {
+        std::optional<Duration> in_group;
+        auto ask = [&]() -> Task<> { in_group = co_await time_left(executor); };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(ask);
+            co_return;
+        };
+        co_await timeout(2s, task_group(body));
+        BOOST_TEST((in_group == 2s));
+
+        std::tuple<std::optional<Duration>> in_all = co_await timeout(3s, when_all(time_left(executor)));
+        BOOST_TEST((std::get<0>(in_all) == 3s));
+
+        std::optional<std::optional<Duration>> in_finally =
+            co_await try_timeout(4s, finally(time_left(executor), ask));
+        BOOST_TEST((in_finally == std::optional<Duration>(4s)));
     });
 }
 

@@ -37,7 +37,8 @@ struct RetryOptions {
 
 namespace detail {
 
-bool may_pass(const RetryOptions& options, const std::exception_ptr& failure);
+/// What `RetryOptions::may_pass` throws has the failure attached.
+bool may_pass(const RetryOptions& options, const std::exception_ptr& failure, Executor& executor);
 /// The pause after the `failures`-th failure in a row.
 Duration pause_after(const RetryOptions& options, std::size_t failures, std::uint64_t random) noexcept;
 
@@ -65,7 +66,8 @@ public:
 /// made: the failure is thrown while there is somebody to hear of it.
 ///
 /// Lifetime:     `attempt` outlives the await: name it first, as above.
-/// Errors:       the last failure, with those before it attached (`attached_failures`).
+/// Errors:       the last failure, with those before it attached (`attached_failures`), which are kept until then. What
+///               `may_pass` throws, with the failures attached likewise.
 /// Cancellation: that of what it waits for: the try, or the pause.
 template <class Attempt>
 std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
@@ -84,7 +86,7 @@ std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
         Executor& executor = environment.executor();
         if (earlier != nullptr) detail::attach_or_tell(executor, failure, std::move(earlier));
         Duration pause = detail::pause_after(options, failures, executor.random());
-        bool is_last = failures >= options.attempts || !detail::may_pass(options, failure) ||
+        bool is_last = failures >= options.attempts || !detail::may_pass(options, failure, executor) ||
                        saturating_add(executor.now(), pause) >= environment.deadline();
         if (is_last) std::rethrow_exception(std::move(failure));
         earlier = std::move(failure);

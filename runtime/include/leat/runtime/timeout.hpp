@@ -20,7 +20,17 @@
 
 namespace leat {
 
+class TaskGroupWait;
+
 namespace detail {
+
+class BranchWait;
+class FinallyWait;
+
+/// What runs tasks, such as a group: its deadline is theirs, too, so it is given a scope to keep it.
+template <class A>
+concept RunsTasks = std::derived_from<A, ScopeWait> || std::derived_from<A, BranchWait> ||
+                    std::derived_from<A, FinallyWait> || std::derived_from<A, TaskGroupWait>;
 
 /// A limit as the caller gave it; the clock is read when the wait begins, not before.
 class TimeLimit {
@@ -214,10 +224,11 @@ public:
 ///
 /// Errors:       `deadline_exceeded`; those of the awaitable.
 /// Cancellation: that of the awaitable.
-/// Complexity:   for a leaf wait (a read, say) a timer and no allocation; for a task no more.
+/// Complexity:   for a leaf wait (a read, say) a timer and no allocation; for a task no more; for what runs tasks, such as a
+///               group, also a frame.
 template <ResultWait A>
 [[nodiscard]] detail::TimedWait<A> timeout(Duration limit, A&& awaitable) noexcept
-    requires(!std::is_reference_v<A>)
+    requires(!std::is_reference_v<A> && !detail::RunsTasks<A>)
 {
     return detail::TimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
 }
@@ -230,11 +241,16 @@ template <class T>
 [[nodiscard]] detail::TimedTask<T> timeout(Duration limit, Task<T>&& task) noexcept {
     return detail::TimedTask<T>(detail::TimeLimit(limit), std::move(task));
 }
+template <ResultWait A>
+    requires(!std::is_reference_v<A> && detail::RunsTasks<A>)
+[[nodiscard]] auto timeout(Duration limit, A&& awaitable) {
+    return timeout(limit, detail::as_task(std::move(awaitable)));
+}
 
 /// The same until an instant of the executor's clock.
 template <ResultWait A>
 [[nodiscard]] detail::TimedWait<A> timeout_at(TimePoint deadline, A&& awaitable) noexcept
-    requires(!std::is_reference_v<A>)
+    requires(!std::is_reference_v<A> && !detail::RunsTasks<A>)
 {
     return detail::TimedWait<A>(detail::TimeLimit(deadline), std::move(awaitable));
 }
@@ -247,11 +263,16 @@ template <class T>
 [[nodiscard]] detail::TimedTask<T> timeout_at(TimePoint deadline, Task<T>&& task) noexcept {
     return detail::TimedTask<T>(detail::TimeLimit(deadline), std::move(task));
 }
+template <ResultWait A>
+    requires(!std::is_reference_v<A> && detail::RunsTasks<A>)
+[[nodiscard]] auto timeout_at(TimePoint deadline, A&& awaitable) {
+    return timeout_at(deadline, detail::as_task(std::move(awaitable)));
+}
 
 /// Like `timeout`, but a deadline that passes is no error: an empty `optional`, or false where there is no value.
 template <ResultWait A>
 [[nodiscard]] detail::TryTimedWait<A> try_timeout(Duration limit, A&& awaitable) noexcept
-    requires(!std::is_reference_v<A>)
+    requires(!std::is_reference_v<A> && !detail::RunsTasks<A>)
 {
     return detail::TryTimedWait<A>(detail::TimeLimit(limit), std::move(awaitable));
 }
@@ -263,6 +284,11 @@ template <class T>
     requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TryTimedTask<T> try_timeout(Duration limit, Task<T>&& task) noexcept {
     return detail::TryTimedTask<T>(detail::TimeLimit(limit), std::move(task));
+}
+template <ResultWait A>
+    requires(!std::is_reference_v<A> && detail::RunsTasks<A>)
+[[nodiscard]] auto try_timeout(Duration limit, A&& awaitable) {
+    return try_timeout(limit, detail::as_task(std::move(awaitable)));
 }
 
 }  // namespace leat
