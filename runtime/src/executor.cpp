@@ -76,9 +76,9 @@ Executor::~Executor() {
 
 // ---- Running ----
 
-template <bool is_watched, class... Task>
-void Executor::begin_step(Task&... task) noexcept {
-    if constexpr (is_watched) stalls_->begin(task...);
+template <bool is_watched, class... What>
+void Executor::begin_step(What&... what) noexcept {
+    if constexpr (is_watched) stalls_->begin(what...);
 }
 
 template <bool is_watched>

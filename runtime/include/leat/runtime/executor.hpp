@@ -277,8 +277,8 @@ private:
     template <bool is_watched>
     void destroy_next_frame() noexcept;
     // Around what may take long.
-    template <bool is_watched, class... Task>
-    [[gnu::always_inline]] inline void begin_step(Task&... task) noexcept;
+    template <bool is_watched, class... What>
+    [[gnu::always_inline]] inline void begin_step(What&... what) noexcept;
     template <bool is_watched>
     [[gnu::always_inline]] inline void end_step() noexcept;
 
