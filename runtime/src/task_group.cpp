@@ -16,12 +16,15 @@ void GroupChild::ended(std::exception_ptr&, bool) noexcept {}
 
 void GroupChild::child_finished(TaskFrame& task) noexcept {
     std::exception_ptr failure = take_exception(task);
+    // From here on nobody who looks at the children finds this one, whose task goes.
+    group_.unlink(*this);
     task.handle().destroy();
     ended(failure, false);
     group_.child_ended(*this, std::move(failure));
 }
 
 void GroupChild::child_unwound() noexcept {
+    group_.unlink(*this);
     std::exception_ptr failure;
     ended(failure, true);
     group_.wait_->anything_unwound_ = true;
@@ -48,12 +51,15 @@ void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task, Environment& i
     environment_.executor().make_ready(child);
 }
 
-void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept {
+void TaskGroup::unlink(detail::GroupChild& child) noexcept {
     if (child.previous_sibling_ != nullptr)
         child.previous_sibling_->next_sibling_ = child.next_sibling_;
     else
         children_ = child.next_sibling_;
     if (child.next_sibling_ != nullptr) child.next_sibling_->previous_sibling_ = child.previous_sibling_;
+}
+
+void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept {
     --size_;
     // What it holds may reach for the group in its destructor, so the group goes on until that is over.
     child.dispose();

@@ -192,6 +192,27 @@ BOOST_AUTO_TEST_CASE(on_failure_may_throw_and_ends_nothing) {
     BOOST_TEST(notices.size() == 1u);
 }
 
+BOOST_AUTO_TEST_CASE(on_failure_may_end_the_server_and_look_at_its_tasks) {
+    std::string dump;
+    options.on_failure = [&](std::exception_ptr) {
+        dump = executor.dump_tasks();
+        control.stop();
+    };
+
+    ServeReport report = serve_during(echo, [&]() -> Task<> {
+        TcpStream waiting = co_await connect();
+        co_await ask(waiting, "abc");
+        TcpStream stream = co_await connect();
+        co_await ask(stream, "abc");
+        reset(stream);
+        co_await wait_for_connections(0);
+    });
+
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(report.cancelled == 1u);
+    BOOST_TEST(dump.find("group of 2 tasks") != std::string::npos, dump);
+}
+
 BOOST_AUTO_TEST_CASE(handler_that_cannot_be_started_costs_its_connection_only) {
     int calls = 0;
     auto fail_first = [&calls](TcpStream peer) -> Task<> {

@@ -81,7 +81,7 @@ public:
     BlockingPool& blocking_pool() noexcept { return *pool_; }
 
     /// Runs `callable(executor, index)`, or `callable(executor)` or `callable(index)`, a `Task<>`, once on each executor, and
-    /// waits for all. The first failure cancels the others; all are awaited; then it is thrown. Later ones become notices.
+    /// waits for all. The first failure cancels the others; all are awaited; then it is thrown. Later ones are attached to it.
     ///
     /// `callable` is called on each thread, by several at once, as a const object, and lives until all have ended.
     ///

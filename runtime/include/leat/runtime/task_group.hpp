@@ -182,6 +182,8 @@ private:
         joining_.demand_empty("a task group");
     }
 
+    void unlink(detail::GroupChild& child) noexcept;
+    /// Of one that was unlinked.
     void child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept;
     void fail(std::exception_ptr failure) noexcept;
     bool has_room() const noexcept { return size_ < limit_ && waiting_for_room_.is_empty(); }
