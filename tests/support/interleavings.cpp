@@ -11,6 +11,14 @@ namespace {
 Interleavings* exploration = nullptr;
 constexpr std::size_t stack_size = 128 * 1024;
 
+// On its own, as the compiler takes getcontext for a function that may return twice.
+[[gnu::noinline]] void prepare_context(ucontext_t& context, std::byte* stack, void (*begin)()) {
+    ::getcontext(&context);
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = stack_size;
+    ::makecontext(&context, begin, 0);
+}
+
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) {
     // The finalizer of SplitMix64.
     std::uint64_t mixed = hash * 0x9e3779b97f4a7c15u + value + 0x7f4a7c159e3779b9u;
@@ -53,10 +61,7 @@ void Interleavings::run(const std::function<Scenario()>& make) {
         threads_.push_back(&thread);
         thread.body = body;
         thread.stack = std::make_unique_for_overwrite<std::byte[]>(stack_size);
-        ::getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.get();
-        thread.context.uc_stack.ss_size = stack_size;
-        ::makecontext(&thread.context, &Interleavings::enter, 0);
+        prepare_context(thread.context, thread.stack.get(), &Interleavings::enter);
     }
     is_running_ = true;
     own_number_ = choose();
