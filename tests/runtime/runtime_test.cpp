@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/cpus.hpp>
+#include <leat/runtime/failures.hpp>
 #include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote_channel.hpp>
 #include <leat/runtime/runtime.hpp>
