@@ -7,8 +7,6 @@
 #include "src/inbox.hpp"
 
 #include "support/interleavings.hpp"
-#include "support/sanitizer.hpp"
-#include "support/skip.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -98,7 +96,6 @@ enum class Reader { takes_all, takes_one_at_a_time, closes };
 
 template <std::size_t Positions>
 void explore(std::size_t posters, std::size_t posts, Reader reader) {
-    if (is_sanitized) return skip("contexts", "sanitizers do not follow them");
     using Box = Mailbox<ModelSync<Positions>>;
     Exploration explored = Interleavings::explore([&] {
         auto box = std::make_shared<Box>(posters, posts);
@@ -150,7 +147,6 @@ BOOST_AUTO_TEST_CASE(what_is_accepted_before_the_close_is_called_in_any_order) {
 
 // That an exploration finds what it looks for: a reader that sleeps without asking whether there is mail.
 BOOST_AUTO_TEST_CASE(lost_wake_up_is_found) {
-    if (is_sanitized) return skip("contexts", "sanitizers do not follow them");
     struct Careless {
         ModelAtomic<bool> has_mail;
         ModelAtomic<bool> sleeps;

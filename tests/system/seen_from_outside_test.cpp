@@ -102,7 +102,7 @@ void expect_tasks(const Finished& finished) {
     const std::string& text = finished.output;
     BOOST_TEST(contains(text, "#1 task "), text << finished.errors);
     BOOST_TEST(contains(text, "run_server"), text);
-    BOOST_TEST(contains(text, "started at echo_server.cpp:"), text);
+    BOOST_TEST(contains(text, "started at server.cpp:"), text);
     BOOST_TEST(contains(text, "waits for leat::ReadOperation fd "), text);
     BOOST_TEST(contains(text, "Acceptance fd "), text);
 }
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(each_signal_gives_a_dump) {
     EchoServer server;
     for (std::size_t i = 1; i <= 3; ++i) {
         server.signal(SIGUSR1);
-        errors_with(server, "waits for accept fd ", i);
+        errors_with(server, "leat: the tasks:", i);
     }
 
     BOOST_TEST(server.stop() == 0);
