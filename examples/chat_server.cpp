@@ -97,8 +97,8 @@ public:
     bool take(Line line) { return lines_.try_send(line); }
     /// Sends what is queued, until the member is dropped, leaves or is gone.
     leat::Task<> deliver(leat::TcpStream& peer);
-    /// What is queued is still delivered.
-    void leave() { lines_.close(); }
+    /// What is queued is still delivered, and no more comes.
+    void leave();
     /// What is queued is not delivered any more.
     void drop() {
         is_dropped_ = true;
@@ -162,7 +162,19 @@ Member::Member(Room& room, std::string name, std::size_t longest_queue)
 
 Member::~Member() { room_.leave(*this); }
 
+void Member::leave() {
+    room_.leave(*this);
+    lines_.close();
+}
+
 leat::Task<> Member::deliver(leat::TcpStream& peer) {
+    // Also where this is cancelled, and nothing after the await runs.
+    struct Ending {
+        explicit Ending(Member& m) : member(m) {}
+        ~Ending() { member.delivery_ = nullptr; }
+        Member& member;
+    };
+    Ending ending(*this);
     auto body = [&](leat::CancelScope& scope) -> leat::Task<> {
         delivery_ = &scope;
         for (;;) {
@@ -173,7 +185,6 @@ leat::Task<> Member::deliver(leat::TcpStream& peer) {
         }
     };
     if (!is_dropped_) co_await leat::cancel_scope(body);
-    delivery_ = nullptr;
 }
 
 // ---- A connection ----
