@@ -453,8 +453,10 @@ void Core::wake_foreign_loop() noexcept {
 void Core::detach(Source& source) noexcept {
     Slot& slot = *source.slot_;
     Core& core = of(slot);
-    std::unique_lock lock(core.mutex_);
-    // A forked child has its parent's kernel queue: whatever it took out of it would be the parent's loss.
+    // A forked child has its parent's kernel queue: whatever it took out of it would be the parent's loss. And its parent's
+    // lock, which some other thread may have held.
+    std::unique_lock lock(core.mutex_, std::defer_lock);
+    if (!core.guard_.is_forked_child()) lock.lock();
     bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
     OperationRecord* reader = nullptr;
     OperationRecord* writer = nullptr;
@@ -469,7 +471,7 @@ void Core::detach(Source& source) noexcept {
     }
     core.retain();
     core.give_slot_back(source);
-    lock.unlock();
+    if (lock.owns_lock()) lock.unlock();
     core.end_waiting(reader);
     core.end_waiting(writer);
     core.release();
@@ -509,7 +511,9 @@ void Core::abandon(OperationRecord& operation) noexcept {
 
 void Core::end() noexcept {
     {
-        std::lock_guard lock(mutex_);
+        // In a forked child nobody else is there; but a thread of the parent may have held the lock at that moment.
+        std::unique_lock lock(mutex_, std::defer_lock);
+        if (!guard_.is_forked_child()) lock.lock();
         is_closed_.store(true, std::memory_order_release);
         // What still waits never hears of its end; it only must not reach for this queue any more.
         slots_.for_each([](Slot& slot) {
