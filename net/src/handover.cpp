@@ -36,6 +36,12 @@ void Handover::give(TcpStream&& stream) {
     }
 }
 
+void Handover::keep(TcpStream&& stream) {
+    ++parts_[0]->connections;
+    ++total_;
+    take(0, std::move(stream));
+}
+
 void Handover::take(std::size_t index, TcpStream&& stream) {
     Part& part = *parts_[index];
     if (part.server != nullptr) return part.server->take(std::move(stream));

@@ -38,6 +38,8 @@ public:
     bool is_full() const noexcept { return total_.load() >= max_connections_; }
     /// To whoever has fewest connections. Throws `std::bad_alloc`: the connection is closed then.
     void give(TcpStream&& stream);
+    /// To the acceptor itself.
+    void keep(TcpStream&& stream);
 
     // Own.
     /// From now on the server takes what is given, and what came before.

@@ -440,7 +440,11 @@ Duration Server::accepted(TcpStream&& stream) noexcept {
 
 void Server::hand_over(TcpStream&& stream) noexcept {
     try {
-        handover_->give(std::move(stream));
+        // The others may have nothing left, and be gone.
+        if (is_draining())
+            handover_->keep(std::move(stream));
+        else
+            handover_->give(std::move(stream));
     } catch (...) {
         could_not_start();
     }

@@ -35,7 +35,8 @@ constexpr int look_signal = SIGURG;
 
 enum class Stage : int { idle, wanted, taking, taken };
 
-std::mutex one_at_a_time;
+// Timed, as a forked child may have inherited it locked.
+std::timed_mutex one_at_a_time;
 // Written by the asking thread before `wanted`, by the handler between `taking` and `taken`.
 std::atomic<Stage> stage{Stage::idle};
 pthread_t wanted_thread;
@@ -74,7 +75,7 @@ bool install() {
         if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) return false;
         struct sigaction action{};
         action.sa_handler = leat_note_stack;
-        // Nobody's system call is to notice.
+        // Most system calls do not notice; those that wait with a limit of time of their own do, with EINTR (signal(7)).
         action.sa_flags = SA_RESTART;
         ::sigemptyset(&action.sa_mask);
         // The first walk may load what it needs; not in a handler.
@@ -82,6 +83,12 @@ bool install() {
         return ::sigaction(look_signal, &action, nullptr) == 0;
     }();
     return installed;
+}
+
+/// Whether nobody has taken the signal since.
+bool is_ours() {
+    struct sigaction now{};
+    return ::sigaction(look_signal, nullptr, &now) == 0 && now.sa_handler == leat_note_stack;
 }
 
 /// Whether the thread has answered.
@@ -124,7 +131,8 @@ ThreadStack::~ThreadStack() = default;
 
 std::string ThreadStack::take() {
     if (thread_ == nullptr) return {};
-    std::lock_guard guard(one_at_a_time);
+    std::unique_lock guard(one_at_a_time, std::chrono::seconds(2));
+    if (!guard || !is_ours()) return {};
     wanted_thread = thread_->id;
     wanted_note = thread_->note;
     wanted_argument = thread_->argument;

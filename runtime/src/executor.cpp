@@ -126,11 +126,20 @@ void Executor::own_thread() {
     stack_limit_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - nesting_stack;
 }
 
+/// Without a thread to spare it goes on unwatched, and says so, once.
+void Executor::watch_for_stalls() noexcept {
+    try {
+        stalls_ = std::make_unique<detail::StallWatch>(options_.stall_threshold, options_.diagnostic);
+    } catch (...) {
+        options_.stall_threshold = Duration::zero();
+        detail::notice_failure(*this, "nobody watches for stalls", std::current_exception());
+    }
+}
+
 void Executor::begin_running() {
     own_thread();
     if (running_) throw std::system_error(make_error_code(errc::busy), "leat: the executor runs already");
-    if (options_.stall_threshold > Duration::zero() && stalls_ == nullptr)
-        stalls_ = std::make_unique<detail::StallWatch>(options_.stall_threshold, options_.diagnostic);
+    if (options_.stall_threshold > Duration::zero() && stalls_ == nullptr) watch_for_stalls();
 }
 
 void Executor::run() {
@@ -451,6 +460,11 @@ void Executor::shut_down() noexcept {
             do
                 take_posted<false>();
             while (!takes_mail && inbox_->has_mail());
+            if (!takes_mail && roots_ != nullptr) {
+                // What was posted has started tasks, and other threads may have to tell them something.
+                inbox_->reopen();
+                takes_mail = true;
+            }
         }
         cancel_roots();
         fire_timers<false>();

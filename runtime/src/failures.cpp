@@ -31,6 +31,7 @@ namespace detail {
 namespace {
 
 constexpr std::size_t longest_trace = 64;
+constexpr std::size_t most_attached = 16'384;
 
 struct Notes;
 
@@ -159,8 +160,9 @@ bool attach(const std::exception_ptr& failure, const std::exception_ptr& other) 
         with_notes(failure, [&](Notes& notes) {
             Notes& others = table().find_or_make(object_of(other));
             is_attached = table().leads_to(notes, others);
-            // Two that hold each other would never end.
-            if (is_attached || table().leads_to(others, notes)) return;
+            // Two that hold each other would never end; and one that is thrown again and again would hold all there ever were.
+            if (is_attached || notes.attached.size() == most_attached || table().leads_to(others, notes))
+                return;
             notes.attached.emplace_back(other, others);
             others.was_attached = true;
             is_attached = true;
@@ -186,7 +188,7 @@ void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noex
 void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
                     std::exception_ptr other) noexcept {
     // The same exception may come twice, by a future's way or a retry's: it is told once.
-    if (failure == other || attach(failure, other)) return;
+    if (failure == other || (other != nullptr && attach(failure, other))) return;
     notice_failure(executor, "one more failure where another one is thrown", other);
 }
 

@@ -83,8 +83,12 @@ void FinallyWait::Cleanup::child_finished(TaskFrame& task) noexcept {
 
 void FinallyWait::Cleanup::child_unwound() noexcept {
     task_ = nullptr;
-    owner_.fail(std::make_exception_ptr(
-        std::system_error(make_error_code(errc::deadline_exceeded), "leat: a clean-up took too long")));
+    try {
+        throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: a clean-up took too long");
+    } catch (...) {
+        // It, or that there was no memory for it.
+        owner_.fail(std::current_exception());
+    }
     owner_.settle();
 }
 

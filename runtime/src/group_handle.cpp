@@ -7,10 +7,7 @@
 
 #include <leat/reactor/error.hpp>
 
-#include <chrono>
-#include <new>
 #include <system_error>
-#include <thread>
 
 namespace leat {
 
@@ -30,16 +27,8 @@ void GroupGate::arrived() noexcept {
 }
 
 void GroupGate::turned_back(const std::shared_ptr<GroupGate>& gate, const Remote& remote) noexcept {
-    // The group may wait for this one alone, and is told. Without memory for that it would wait for ever, so this waits for
-    // memory. An executor that takes nothing any more has no groups left.
-    for (;;) {
-        try {
-            (void)remote.try_post([gate]() noexcept { gate->arrived(); });
-            return;
-        } catch (const std::bad_alloc&) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
-    }
+    // The group may wait for this one alone, and is told. An executor that takes nothing any more has no groups left.
+    (void)remote.post_surely([gate]() noexcept { gate->arrived(); });
 }
 
 bool GroupGate::close() noexcept {
@@ -55,10 +44,17 @@ void GroupHandle::throw_refused() const {
 }
 
 GroupHandle TaskGroup::handle() {
-    if (gate_ == nullptr) gate_ = std::make_shared<detail::GroupGate>(*this);
+    if (gate_ == nullptr) {
+        gate_ = std::make_shared<detail::GroupGate>(*this);
+        if (is_cancelled()) gate_->close();
+    }
     return GroupHandle(gate_, environment_.executor().remote());
 }
 
-bool TaskGroup::closes_to_handles() noexcept { return gate_ == nullptr || gate_->close(); }
+bool TaskGroup::closes_to_handles() noexcept {
+    if (gate_ == nullptr || gate_->close()) return true;
+    // In a forked child nothing arrives any more.
+    return environment_.executor().remote().is_forked();
+}
 
 }  // namespace leat

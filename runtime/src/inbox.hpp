@@ -96,6 +96,9 @@ public:
         state_.store(State::mail);
     }
 
+    /// From here on it takes what is posted again. Of one that was closed and emptied.
+    void reopen() noexcept { tail_.fetch_and(~closed); }
+
 private:
     template <class T>
     using Atomic = typename Sync::template Atomic<T>;

@@ -52,14 +52,22 @@ private:
             return ready.set_exception(std::current_exception());
         }
         // The promise is another thread's, and gone soon after.
-        auto until_asked = [this, &ready]() -> Task<> {
-            auto start = [this, &ready](Callback<bool> stop) {
+        bool is_ready = false;
+        auto until_asked = [this, &ready, &is_ready]() -> Task<> {
+            auto start = [this, &ready, &is_ready](Callback<bool> stop) {
                 stop_.emplace(std::move(stop));
+                is_ready = true;
                 ready.set_value();
             };
             co_await callback<bool>(start);
         };
-        executor->run_until(until_asked());
+        try {
+            executor->run_until(until_asked());
+        } catch (...) {
+            // Without memory it never began; once it has, nothing of it throws.
+            if (is_ready) std::terminate();
+            return ready.set_exception(std::current_exception());
+        }
         stop_.reset();
         executor.reset();
         ended_();
@@ -94,7 +102,11 @@ Runtime::~Runtime() { end(); }
 void Runtime::start(RuntimeOptions&& options) {
     const std::size_t count = options.threads != 0 ? options.threads : available_cpus();
     pool_ = options.executor.blocking_pool;
-    if (pool_ == nullptr) pool_ = std::make_shared<BlockingPool>();
+    if (pool_ == nullptr) {
+        BlockingPoolOptions pool_options;
+        pool_options.diagnostic = options.executor.diagnostic;
+        pool_ = std::make_shared<BlockingPool>(std::move(pool_options));
+    }
     options.executor.blocking_pool = pool_;
     // So that nothing is lost halfway between two of them.
     threads_.reserve(count);
@@ -119,6 +131,12 @@ void Runtime::start(RuntimeOptions&& options) {
 
 /// Executor 0 runs meanwhile: the others' tasks may have calls there, and wait for their end.
 void Runtime::end() noexcept {
+    if (!remotes_.empty() && remotes_[0].is_forked()) {
+        // A copy: the threads are the parent's, and so are the executors, which stand on their stacks.
+        for (std::unique_ptr<detail::RuntimeThread>& thread : threads_)
+            (void)thread.release();
+        running_threads_ = 0;
+    }
     if (running_threads_ != 0) own_->run_until(wait_for_threads());
     last_has_ended_.reset();
     threads_.clear();

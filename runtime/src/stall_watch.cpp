@@ -41,7 +41,7 @@ void StallWatch::take_sample() noexcept {
     // What runs on top of its parent is what keeps the thread.
     while (const Wait* wait = task->wait()) {
         const TaskFrame* below = wait->awaited_task();
-        if (below == nullptr) break;
+        if (below == nullptr || !below->has_parent()) break;
         task = below;
     }
     sample_.definition = task->definition();

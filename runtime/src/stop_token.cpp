@@ -19,7 +19,7 @@ void StoppableScope::begin(TaskFrame& body) noexcept {
 
 void StoppableScope::PostStop::operator()() noexcept {
     // An executor that is gone has ended the scope. The link is not held by the callback alone: that may be destroyed meanwhile.
-    (void)remote_.try_post([link = link_]() noexcept {
+    (void)remote_.post_surely([link = link_]() noexcept {
         if (link->scope != nullptr) link->scope->cancel_inside();
     });
 }

@@ -142,6 +142,8 @@ void TaskGroupWait::run(TaskFrame& body) noexcept {
     begin_task(body, group_.environment_, *this);
     suspend();
     executor().run_next(body);
+    // By the callable that gave the body, which nobody could tell of it.
+    if (environment().is_cancelled()) cancel();
 }
 
 void TaskGroupWait::fail_to_run(std::exception_ptr failure) noexcept {

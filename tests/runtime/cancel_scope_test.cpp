@@ -492,4 +492,18 @@ BOOST_FIXTURE_TEST_CASE(cancellation_throws_and_allocates_nothing_that_stays, Sc
     BOOST_TEST(Counted::misused() == 0);
 }
 
+BOOST_FIXTURE_TEST_CASE(scope_that_is_cancelled_by_what_makes_its_body_is_cancelled, VirtualTime) {
+    run([&]() -> Task<> {
+        auto wait = []() -> Task<> { co_await sleep_for(1h); };
+        auto make = [&](CancelScope& scope) -> Task<> {
+            scope.cancel();
+            return wait();
+        };
+        bool finished = co_await leat::cancel_scope(make);
+        BOOST_TEST(!finished);
+    });
+
+    BOOST_TEST((elapsed() == Duration::zero()));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,7 @@
 #include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/runtime.hpp>
 #include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -370,6 +371,20 @@ BOOST_AUTO_TEST_CASE(child_may_watch_signals_itself) {
     BOOST_TEST(has_seen_nothing(*executor, *inherited));
     ::raise(SIGUSR2);
     BOOST_TEST(executor->run_until(next_of(*inherited)) == SIGUSR2);
+}
+
+BOOST_AUTO_TEST_CASE(child_lets_go_of_a_runtime_and_of_its_threads) {
+    std::optional<Runtime> runtime(std::in_place, 3);
+    auto nothing = [](std::size_t) -> Task<> { co_return; };
+    runtime->run(nothing);
+
+    const int status = run_in_child([&] {
+        runtime.reset();
+        return true;
+    });
+
+    BOOST_TEST(status == 0);
+    runtime->run(nothing);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -4,7 +4,9 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/foreign.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote.hpp>
+#include <leat/runtime/shield.hpp>
 #include <leat/runtime/signals.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -21,6 +23,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <coroutine>
 #include <csignal>
@@ -425,6 +428,23 @@ BOOST_AUTO_TEST_CASE(failure_that_was_asked_for_is_no_notice) {
     }
 
     BOOST_TEST(outer.notices.empty());
+}
+
+BOOST_AUTO_TEST_CASE(task_that_a_last_post_starts_still_hears_of_other_threads) {
+    std::atomic<int> written = 0;
+    std::optional<Running<void>> running;
+    {
+        Executor executor;
+        auto write = [&written] { ++written; };
+        auto save = [&]() -> Task<> {
+            auto offloaded = [&]() -> Task<> { co_await offload(write); };
+            co_await shield(offloaded());
+        };
+        executor.remote().post([&] { running.emplace(executor.start(save())); });
+        // Nothing has run yet; the end calls what was posted.
+    }
+
+    BOOST_TEST(written == 1);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -607,4 +607,22 @@ BOOST_FIXTURE_TEST_CASE(group_can_be_awaited_again_and_again, VirtualTime) {
     BOOST_TEST(ended == 1000);
 }
 
+BOOST_FIXTURE_TEST_CASE(group_whose_scope_is_cancelled_by_what_makes_its_body_is_cancelled, VirtualTime) {
+    run([&]() -> Task<> {
+        auto scoped = [&](CancelScope& scope) -> Task<> {
+            auto wait = []() -> Task<> { co_await sleep_for(1h); };
+            auto make = [&](TaskGroup& group) -> Task<> {
+                group.spawn(wait);
+                scope.cancel();
+                return wait();
+            };
+            co_await leat::task_group(make);
+        };
+        bool finished = co_await cancel_scope(scoped);
+        BOOST_TEST(!finished);
+    });
+
+    BOOST_TEST((elapsed() == Duration::zero()));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

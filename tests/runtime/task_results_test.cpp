@@ -118,6 +118,27 @@ BOOST_FIXTURE_TEST_CASE(failure_is_the_group_s, VirtualTime) {
     BOOST_TEST((elapsed() == 1s));
 }
 
+BOOST_FIXTURE_TEST_CASE(failure_of_the_last_one_is_not_taken_for_the_end, VirtualTime) {
+    Log log;
+    run([&]() -> Task<> {
+        auto fail = []() -> Task<int> {
+            co_await sleep_for(1s);
+            throw std::runtime_error("failed");
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            TaskResults<int> results(group);
+            results.spawn(fail);
+            co_await take_all(results, log);
+            log.note("committed");
+        };
+        Outcome<void> outcome = co_await as_outcome(task_group(body));
+        BOOST_TEST_REQUIRE(!outcome);
+        BOOST_TEST(describe_failure(outcome.error()) == "failed");
+    });
+
+    BOOST_TEST(log.text().empty());
+}
+
 BOOST_FIXTURE_TEST_CASE(as_many_run_as_the_group_s_limit_says, VirtualTime) {
     Log log;
     run([&]() -> Task<> {

@@ -146,6 +146,8 @@ public:
     void await_suspend(std::coroutine_handle<>) {
         task_type task = callable_(scope_);
         run(task.release().promise());
+        // By the callable, before there was a body.
+        if (scope_.is_cancelled()) cancel_inside();
     }
 
     Maybe<body_value> await_resume() {

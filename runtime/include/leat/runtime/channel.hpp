@@ -248,8 +248,8 @@ private:
         if (size_ != 0) {
             value.emplace(std::move(places_[first_]));
             drop_first();
-            // Room for who has waited longest.
-            if (!senders_.is_empty()) {
+            // Room for who has waited longest, unless a destructor has come back here and taken it.
+            if (size_ != capacity_ && !senders_.is_empty()) {
                 T& next = static_cast<ChannelSendOperation<T>&>(senders_.first()).value_;
                 std::construct_at(end(), std::move(next));
                 ++size_;

@@ -66,7 +66,8 @@ struct ExecutorOptions {
     /// `diagnostic` while it lasts, at most five times a minute, with the task's name and line and, where the system can
     /// look at a thread, its stack. In real time. Zero: nobody watches, and nothing is paid.
     ///
-    /// Watching takes a thread, which calls `diagnostic` too then, and on POSIX the signal SIGURG, unless somebody handles that.
+    /// Watching takes a thread, which calls `diagnostic` too then, and on POSIX the signal SIGURG, unless somebody handles that:
+    /// a call such as poll(2) in the middle of a stall then ends with EINTR.
     Duration stall_threshold = std::chrono::milliseconds(LEAT_STALL_THRESHOLD);
 };
 
@@ -252,6 +253,7 @@ private:
     void note_stack() noexcept;
     /// Errors: the same, and inside a task.
     void begin_running();
+    void watch_for_stalls() noexcept;
 
     // With and without somebody who watches for stalls: whoever does not have it watched pays nothing for it.
     template <bool is_watched>

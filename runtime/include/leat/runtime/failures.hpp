@@ -17,6 +17,8 @@ namespace leat {
 ///         log(leat::describe_failure(std::current_exception()));
 ///     }
 ///
+/// At most 16 384 of one; what exceeds that is given to the executor's diagnostic.
+///
 /// `failure` is the exception that is thrown: its type and its value are those of the first failure, unchanged.
 ///
 /// Thread-safety: any thread, for all functions here.

@@ -144,7 +144,7 @@ inline void LockOperation::visit_holders(void (*visit)(const TaskFrame*, void*),
 }
 
 inline void Mutex::hand_over() noexcept {
-    holder_ = holder_of(*static_cast<LockOperation&>(waiters_.first()).frame_);
+    holder_ = holder_of(waiters_.first_task());
     waiters_.hand_over();
 }
 

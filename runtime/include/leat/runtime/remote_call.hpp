@@ -231,7 +231,7 @@ public:
     Result<value_type> result() {
         if (std::error_code error = missing()) return Unexpected<std::error_code>(error);
         if (std::exception_ptr failure = call().take_failure())
-            return Unexpected<std::error_code>(detail::code_or_rethrow(std::move(failure)));
+            return Unexpected<std::error_code>(detail::code_or_tell(this->executor(), std::move(failure)));
         if constexpr (std::is_void_v<value_type>)
             return Result<value_type>();
         else

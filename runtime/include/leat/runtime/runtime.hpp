@@ -63,7 +63,8 @@ Task<> call_for_executor(const Callable& callable, Executor& executor, std::size
 ///
 /// Thread-safety: the thread that made it; `size` and `remote` from any.
 /// Lifetime:      outlives what its executors run. Destroying it ends the other executors first, each cancelling its tasks on its
-///                own thread while executor 0 goes on to run, then executor 0, then the pool. Not inside a task.
+///                own thread while executor 0 goes on to run, then executor 0, then the pool. Not inside a task. In a forked
+///                child it lets go of the parent's threads and ends its copy of executor 0.
 class Runtime {
 public:
     /// Errors: those of making an executor, a thread or the pool; what was made is ended first.
@@ -93,6 +94,7 @@ public:
 
     /// The same for a task of executor 0.
     ///
+    /// Lifetime:     name `callable` first; it outlives the await.
     /// Cancellation: all are cancelled, and waited for.
     template <class Callable>
     Task<> run_on_all(const Callable& callable) {

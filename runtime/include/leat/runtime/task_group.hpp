@@ -162,6 +162,8 @@ public:
     /// The same in a scope inside the group's.
     void adopt(detail::GroupChild& child, TaskFrame& task, Environment& inside) noexcept;
     Environment& environment() noexcept { return environment_; }
+    /// The same as a child that fails.
+    void fail(std::exception_ptr failure) noexcept;
 
     /// For combinators: the children that have not ended, newest first; each leads to the next.
     detail::GroupChild* first_child() const noexcept { return children_; }
@@ -185,7 +187,6 @@ private:
     void unlink(detail::GroupChild& child) noexcept;
     /// Of one that was unlinked.
     void child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept;
-    void fail(std::exception_ptr failure) noexcept;
     bool has_room() const noexcept { return size_ < limit_ && waiting_for_room_.is_empty(); }
     /// Starts those that waited for room, as far as there is some.
     void admit() noexcept;

@@ -66,10 +66,16 @@ private:
 };
 
 template <class T, class Callable, class... Arguments>
-Task<void> run_for_result(InFlight<T> in_flight, Callable callable, Arguments... arguments) {
-    Task<T> task = std::invoke(callable, std::move(arguments)...);
-    T result = co_await std::move(task);
-    in_flight.put(std::move(result));
+Task<void> run_for_result(TaskGroup* group, InFlight<T> in_flight, Callable callable,
+                          Arguments... arguments) {
+    try {
+        Task<T> task = std::invoke(callable, std::move(arguments)...);
+        T result = co_await std::move(task);
+        in_flight.put(std::move(result));
+    } catch (...) {
+        // Before it lands: who waits for a result is cancelled then, and not told that all have come.
+        group->fail(std::current_exception());
+    }
 }
 
 }  // namespace detail
@@ -164,7 +170,7 @@ public:
     template <class Callable, class... Arguments>
     void spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments) {
         group_.spawn_at(caller, detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>,
-                        detail::InFlight<T>(queue_), std::forward<Callable>(callable),
+                        &group_, detail::InFlight<T>(queue_), std::forward<Callable>(callable),
                         std::forward<Arguments>(arguments)...);
     }
 
@@ -172,7 +178,7 @@ public:
     template <class Callable, class... Arguments>
     AdmitOperation spawn_when_free(Callable&& callable, Arguments&&... arguments) {
         return group_.spawn_when_free(
-            detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>,
+            detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>, &group_,
             detail::InFlight<T>(queue_), std::forward<Callable>(callable),
             std::forward<Arguments>(arguments)...);
     }

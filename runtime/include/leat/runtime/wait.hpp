@@ -199,6 +199,9 @@ public:
     /// Who runs it.
     Wait& parent() const noexcept { return *reinterpret_cast<Wait*>(parent_ & ~(is_awaited | is_starting)); }
 
+    /// False between its end on top of the task that awaits it, and the moment at which that goes on.
+    bool has_parent() const noexcept { return (parent_ & ~(is_awaited | is_starting)) != 0; }
+
     // Valid since promises of tasks are no more aligned than this base (asserted where they are defined).
     std::coroutine_handle<> handle() noexcept {
         return std::coroutine_handle<TaskFrame>::from_promise(*this);

@@ -68,6 +68,8 @@ public:
     bool is_empty() const noexcept { return first_ == nullptr; }
     /// Of a list that is not empty.
     QueuedWait& first() const noexcept { return *first_; }
+    /// Of a list that is not empty: the task that waits in its first one.
+    TaskFrame& first_task() const noexcept { return *first_->frame_; }
     /// Of a list that is not empty: whether its first one is in a cancelled scope, and about to leave.
     bool first_is_leaving() const noexcept { return first_->environment().is_cancelled(); }
 

@@ -125,6 +125,8 @@ private:
 /// A failure is an end, too: it cancels the others, and is thrown, and what they gave goes then. Where that must not be lost,
 /// take failures as values: `when_any(as_result(stream.read(buffer)), …)`.
 ///
+/// Lifetime:     what a branch was given lives until all have ended. `AsyncGenerator::next` is not to lose a race: the loser, the
+///               generator, is unwound.
 /// Errors:       the first failure, with those that came after it attached (`attached_failures`). `std::bad_alloc` before
 ///               anything has begun.
 /// Cancellation: all are cancelled and awaited, and then the awaiting task ends, unless one of them had a result all the same:
