@@ -188,8 +188,8 @@ private:
     std::exception_ptr failure_;
 };
 
-inline void BareChild::promise_type::Final::await_suspend(
-    std::coroutine_handle<promise_type> handle) const noexcept {
+inline void
+BareChild::promise_type::Final::await_suspend(std::coroutine_handle<promise_type> handle) const noexcept {
     BareGroup* owner = handle.promise().group;
     handle.destroy();
     if (owner != nullptr) owner->child_ended();

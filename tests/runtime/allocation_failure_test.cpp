@@ -36,8 +36,8 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string_view>
-#include <utility>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 using namespace leat;

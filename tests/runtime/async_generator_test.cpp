@@ -602,7 +602,8 @@ BOOST_FIXTURE_TEST_CASE(dump_shows_it_below_its_consumer_with_definition_and_lin
     }
     std::string afterwards = executor.dump_tasks();
 
-    BOOST_TEST(waiting.find("waits for the next item of a generator\n  #2 task ") != std::string::npos, waiting);
+    BOOST_TEST(waiting.find("waits for the next item of a generator\n  #2 task ") != std::string::npos,
+               waiting);
     BOOST_TEST(waiting.find("at_a_gate") != std::string::npos, waiting);
     BOOST_TEST(waiting.find("(" + place(waiting_line) + ")") != std::string::npos, waiting);
     BOOST_TEST(waiting.find("at " + place(waiting_line) + " waits for a gate") != std::string::npos, waiting);

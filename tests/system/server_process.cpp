@@ -58,8 +58,8 @@ Command command_of(const std::string& program, const ServerSetup& setup, const T
         command.words.insert(command.words.end(), arguments.begin(), arguments.end());
     }
     command.words.insert(command.words.end(), setup.launcher.begin(), setup.launcher.end());
-    command.words.insert(command.words.end(),
-                         {setup.program.empty() ? program_path(program) : setup.program, "--listen", setup.listen});
+    command.words.insert(command.words.end(), {setup.program.empty() ? program_path(program) : setup.program,
+                                               "--listen", setup.listen});
     command.words.insert(command.words.end(), setup.arguments.begin(), setup.arguments.end());
     command.descriptor_limit = setup.descriptor_limit;
     return command;
