@@ -49,6 +49,8 @@ struct GroupGate {
 /// A handle does not keep the group alive: it is closed once body and children have ended, or the group is cancelled. But what
 /// was accepted before is started: the group waits for it.
 ///
+/// While one is held, the virtual clock of the group's executor (in tests) stands, as with a `Remote`.
+///
 /// Thread-safety: any thread. Copies are one handle.
 /// Lifetime:      may outlive the group and its executor.
 class GroupHandle {
@@ -60,7 +62,7 @@ public:
     ///
     /// Errors:     `closed` if the group has ended or was cancelled, or its executor is gone or in another process: nothing is
     ///             started.
-    /// Complexity: that of `Remote::post`.
+    /// Complexity: that of `Remote::post`, and an allocation.
     template <class Callable, class... Arguments>
     void spawn(Callable&& callable, Arguments&&... arguments) {
         if (!try_spawn(std::forward<Callable>(callable), std::forward<Arguments>(arguments)...))

@@ -151,7 +151,8 @@ public:
     TaskResults(const TaskResults&) = delete;
     TaskResults& operator=(const TaskResults&) = delete;
 
-    /// Starts `callable(arguments…)`, which gives a `Task<T>`, as `TaskGroup::spawn` does.
+    /// Starts `callable(arguments…)`, which gives a `Task<T>`, as `TaskGroup::spawn` does; but it is called in the child, whose
+    /// failure what it throws is.
     template <class Callable>
     void spawn(Callable&& callable, std::source_location caller = std::source_location::current()) {
         spawn_at(caller, std::forward<Callable>(callable));
