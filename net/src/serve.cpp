@@ -102,8 +102,7 @@ public:
 /// What a server keeps of a connection, beside its handler's frame.
 class Connection : public GroupChild {
 public:
-    Connection(Server& server, TaskGroup& group, const Source& source) noexcept
-        : GroupChild(group), server_(server), watch_(source) {}
+    Connection(TaskGroup& group, const Source& source) noexcept : GroupChild(group), watch_(source) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
 
@@ -133,15 +132,15 @@ public:
     }
 
 protected:
-    explicit Connection(Server& server, TaskGroup& group) noexcept : GroupChild(group), server_(server) {}
+    explicit Connection(TaskGroup& group) noexcept : GroupChild(group) {}
     ~Connection() = default;
 
-    Server& server() const noexcept { return server_; }
+    // Kept once in the group, not in each of them.
+    Server& server() const noexcept { return *static_cast<Server*>(group().context()); }
 
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
 
-    Server& server_;
     SourceWatch watch_;
 };
 
@@ -153,13 +152,13 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(UntimedConnection) <= 72 + 2 * sizeof(NativeHandle), "there may be very many of these");
+static_assert(sizeof(UntimedConnection) <= 64 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// One that may not be idle for too long.
 class TimedConnection final : public Connection {
 public:
-    TimedConnection(Server& server, TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : Connection(server, group, source), since_(now) {}
+    TimedConnection(TaskGroup& group, const Source& source, TimePoint now) noexcept
+        : Connection(group, source), since_(now) {}
 
     bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept override {
         if (moved() - counted_ >= bytes) {
@@ -183,7 +182,7 @@ private:
 /// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
 class Lingering final : public Connection {
 public:
-    Lingering(Server& server, TaskGroup& group) noexcept : Connection(server, group) {}
+    explicit Lingering(TaskGroup& group) noexcept : Connection(group) {}
 
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
@@ -362,7 +361,7 @@ private:
 };
 
 void Connection::ended(std::exception_ptr& failure, bool was_unwound) noexcept {
-    server_.connection_ended(*this, failure, was_unwound);
+    server().connection_ended(*this, failure, was_unwound);
 }
 
 void Lingering::ended(std::exception_ptr&, bool) noexcept { server().lingering_ended(); }
@@ -388,6 +387,7 @@ Server::~Server() {
 
 Task<> Server::run(TaskGroup& group) {
     group_ = &group;
+    group.set_context(this);
     EndOfTask end(*this);
     if (handover_ != nullptr) handover_->begin(index_, *this);
     while (!is_draining() && !fatal_) {
@@ -511,7 +511,7 @@ void Server::start(TcpStream&& stream) noexcept {
 
 template <class Kind, class... More>
 void Server::start_as(TcpStream&& stream, More... more) {
-    auto connection = std::make_unique<Kind>(*this, *group_, stream.source(), more...);
+    auto connection = std::make_unique<Kind>(*group_, stream.source(), more...);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it.
     if (is_draining()) connection->drain();
@@ -576,7 +576,7 @@ Task<> end_in_order(const Executor& executor, Source connection) {
 /// The drain waits for it, within its deadline.
 void Server::linger(Source&& closed) noexcept {
     try {
-        auto lingering = std::make_unique<Lingering>(*this, *group_);
+        auto lingering = std::make_unique<Lingering>(*group_);
         Task<> task = end_in_order(executor_, std::move(closed));
         ++lingering_;
         group_->adopt(*lingering.release(), task.release().promise());

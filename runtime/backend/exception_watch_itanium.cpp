@@ -6,7 +6,8 @@
 // made for that, shows whether type and destructor stand where they are expected, and if not, no exception is touched.
 #include "backend/exception_watch.hpp"
 
-#include <cstring>
+#include <algorithm>
+#include <cstddef>
 #include <typeinfo>
 #include <unwind.h>
 
@@ -34,7 +35,9 @@ Header& header_of(void* object) noexcept { return *(static_cast<Header*>(object)
 void* address_in(const std::exception_ptr& exception) noexcept {
     void* object = nullptr;
     static_assert(sizeof(exception) == sizeof(object));
-    std::memcpy(&object, &exception, sizeof object);
+    // A reference counts, and is one word: the object's address.
+    std::copy_n(reinterpret_cast<const std::byte*>(&exception), sizeof object,
+                reinterpret_cast<std::byte*>(&object));
     return object;
 }
 

@@ -6,7 +6,9 @@
 #include "src/pool_core.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace leat {
@@ -17,10 +19,14 @@ BlockingPool::BlockingPool(BlockingPoolOptions options)
     : core_(std::make_shared<detail::PoolCore>(std::move(options))) {}
 
 BlockingPool::~BlockingPool() {
-    if (!core_->is_forked())
+    if (!core_->is_forked()) {
         core_->shut_down();
-    else  // Its threads, and whoever holds its lock, are the parent's: nothing can be waited for, nor given back.
-        (void)new std::shared_ptr<detail::PoolCore>(std::move(core_));
+        return;
+    }
+    // Its threads, and whoever holds its lock, are the parent's: nothing can be waited for, nor given back.
+    using Kept = std::shared_ptr<detail::PoolCore>;
+    alignas(Kept) static std::byte place[sizeof(Kept)];
+    ::new (static_cast<void*>(place)) Kept(std::move(core_));
 }
 
 BlockingPoolStats BlockingPool::stats() const { return core_->stats(); }

@@ -44,7 +44,7 @@ void BranchWait::ended(Branch& branch) noexcept {
         if (failure_ == nullptr)
             failure_ = std::move(failure);
         else
-            attach_or_tell(executor(), failure_, std::move(failure));
+            attach_or_tell(executor(), failure_, failure);
         cancel_inside();
     } else if (branch.has_value() && ends_ == Ends::with_the_first) {
         cancel_inside();

@@ -71,7 +71,9 @@ Executor::~Executor() {
     shut_down();
     let_go_of_ended_roots();
     // The thread that watches is the parent's.
-    if (inbox_->is_forked()) static_cast<void>(stalls_.release());
+    if (inbox_->is_forked()) {
+        [[maybe_unused]] detail::StallWatch* of_parent = stalls_.release();
+    }
 }
 
 // ---- Running ----

@@ -186,13 +186,13 @@ void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noex
 }
 
 void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
-                    std::exception_ptr other) noexcept {
+                    const std::exception_ptr& other) noexcept {
     // The same exception may come twice, by a future's way or a retry's: it is told once.
     if (failure == other || (other != nullptr && attach(failure, other))) return;
     notice_failure(executor, "one more failure where another one is thrown", other);
 }
 
-std::error_code code_or_tell(Executor& executor, std::exception_ptr failure) {
+std::error_code code_or_tell(Executor& executor, const std::exception_ptr& failure) {
     std::error_code code = code_or_rethrow(failure);
     for (const std::exception_ptr& other : attached_failures(failure))
         notice_failure(executor, "one more failure where only one code can be given", other);

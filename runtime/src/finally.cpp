@@ -51,7 +51,7 @@ void FinallyWait::fail(std::exception_ptr failure) noexcept {
     if (failure_ == nullptr)
         failure_ = std::move(failure);
     else
-        attach_or_tell(executor(), failure_, std::move(failure));
+        attach_or_tell(executor(), failure_, failure);
 }
 
 void FinallyWait::settle() noexcept {

@@ -133,8 +133,9 @@ void Runtime::start(RuntimeOptions&& options) {
 void Runtime::end() noexcept {
     if (!remotes_.empty() && remotes_[0].is_forked()) {
         // A copy: the threads are the parent's, and so are the executors, which stand on their stacks.
-        for (std::unique_ptr<detail::RuntimeThread>& thread : threads_)
-            (void)thread.release();
+        for (std::unique_ptr<detail::RuntimeThread>& thread : threads_) {
+            [[maybe_unused]] detail::RuntimeThread* of_parent = thread.release();
+        }
         running_threads_ = 0;
     }
     if (running_threads_ != 0) own_->run_until(wait_for_threads());

@@ -89,7 +89,7 @@ void TaskGroup::fail(std::exception_ptr failure) noexcept {
         cancel();
         return;
     }
-    detail::attach_or_tell(environment_.executor(), failure_, std::move(failure));
+    detail::attach_or_tell(environment_.executor(), failure_, failure);
 }
 
 void TaskGroup::cancel() noexcept {

@@ -251,7 +251,7 @@ public:
 
     value_type await_resume() {
         if (std::exception_ptr failure = this->exception())
-            return Unexpected<std::error_code>(code_or_tell(this->executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(this->executor(), failure));
         return value_type(this->take_value());
     }
 };

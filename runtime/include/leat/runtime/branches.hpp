@@ -59,7 +59,7 @@ protected:
 
     explicit BranchWait(Ends ends) noexcept : ends_(ends) {}
     // Movable until awaited.
-    BranchWait(BranchWait&& other) noexcept : Wait(std::move(other)), ends_(other.ends_) {}
+    BranchWait(BranchWait&& other) noexcept : Wait(static_cast<Wait&&>(other)), ends_(other.ends_) {}
     ~BranchWait() = default;
 
     /// Before the first `start`.

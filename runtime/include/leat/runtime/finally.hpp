@@ -35,7 +35,7 @@ protected:
     explicit FinallyWait(Duration limit) noexcept : limit_(limit), cleanup_(*this) {}
     // Movable until awaited.
     FinallyWait(FinallyWait&& other) noexcept
-        : Wait(std::move(other)), limit_(other.limit_), cleanup_(*this) {}
+        : Wait(static_cast<Wait&&>(other)), limit_(other.limit_), cleanup_(*this) {}
     ~FinallyWait() {
         if (body_ != nullptr) body_->handle().destroy();
     }
@@ -101,7 +101,7 @@ public:
     }
     Result<T> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         return take_result<T>(body());
     }
 

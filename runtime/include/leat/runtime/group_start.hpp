@@ -101,7 +101,7 @@ public:
     }
     Result<T> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(detail::code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(detail::code_or_tell(executor(), failure));
         if constexpr (std::is_void_v<T>)
             return Result<T>();
         else

@@ -81,9 +81,9 @@ template <class Callable, class... Arguments>
 class TypedOffload final : public OffloadJob {
     static constexpr bool takes_stop_token = std::is_invocable_v<Callable&, std::stop_token, Arguments...>;
 
-    template <bool WithToken>
+    template <bool with_token>
     static auto returned() {
-        if constexpr (WithToken)
+        if constexpr (with_token)
             return std::type_identity<std::invoke_result_t<Callable&, std::stop_token, Arguments...>>();
         else
             return std::type_identity<std::invoke_result_t<Callable&, Arguments...>>();
@@ -142,7 +142,7 @@ protected:
         : job_(std::move(job)), pool_(std::move(pool)), may_be_abandoned_(may_be_abandoned) {}
     // Movable until awaited.
     OffloadWait(OffloadWait&& other) noexcept
-        : Wait(std::move(other)),
+        : Wait(static_cast<Wait&&>(other)),
           job_(std::move(other.job_)),
           pool_(std::move(other.pool_)),
           may_be_abandoned_(other.may_be_abandoned_) {}
@@ -190,7 +190,7 @@ public:
     Result<value_type> result() {
         if (std::error_code error = missing()) return Unexpected<std::error_code>(error);
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(this->executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(this->executor(), failure));
         if constexpr (std::is_void_v<value_type>)
             return Result<value_type>();
         else

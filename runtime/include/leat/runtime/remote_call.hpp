@@ -169,7 +169,8 @@ public:
 protected:
     explicit RemoteCallWait(std::shared_ptr<CallState>&& call) noexcept : call_(std::move(call)) {}
     // Movable until awaited.
-    RemoteCallWait(RemoteCallWait&& other) noexcept : Wait(std::move(other)), call_(std::move(other.call_)) {}
+    RemoteCallWait(RemoteCallWait&& other) noexcept
+        : Wait(static_cast<Wait&&>(other)), call_(std::move(other.call_)) {}
     ~RemoteCallWait() = default;
 
     CallState& call() const noexcept { return *call_; }
@@ -231,7 +232,7 @@ public:
     Result<value_type> result() {
         if (std::error_code error = missing()) return Unexpected<std::error_code>(error);
         if (std::exception_ptr failure = call().take_failure())
-            return Unexpected<std::error_code>(detail::code_or_tell(this->executor(), std::move(failure)));
+            return Unexpected<std::error_code>(detail::code_or_tell(this->executor(), failure));
         if constexpr (std::is_void_v<value_type>)
             return Result<value_type>();
         else

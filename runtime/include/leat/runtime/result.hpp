@@ -62,13 +62,13 @@ public:
 // The `std::system_error` in `exception` as a code; any other exception is thrown.
 std::error_code code_or_rethrow(std::exception_ptr exception);
 // The same; what is attached to it, which no code can tell, becomes notices.
-std::error_code code_or_tell(Executor& executor, std::exception_ptr failure);
+std::error_code code_or_tell(Executor& executor, const std::exception_ptr& failure);
 
 // What a task that has come to its end gives, once.
 template <class T>
 Result<T> take_result(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended))
-        return Unexpected<std::error_code>(code_or_tell(ended.executor(), std::move(exception)));
+        return Unexpected<std::error_code>(code_or_tell(ended.executor(), exception));
     if constexpr (std::is_void_v<T>) {
         take_value<T>(ended);
         return Result<T>();
@@ -121,7 +121,7 @@ public:
 
     Result<T> await_resume() {
         if (std::exception_ptr exception = this->exception())
-            return Unexpected<std::error_code>(code_or_tell(this->executor(), std::move(exception)));
+            return Unexpected<std::error_code>(code_or_tell(this->executor(), exception));
         if constexpr (std::is_void_v<T>)
             return Result<T>();
         else

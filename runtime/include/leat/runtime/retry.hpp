@@ -84,7 +84,7 @@ std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
         std::exception_ptr failure = std::move(outcome.error());
         Environment& environment = co_await detail::InEnvironment();
         Executor& executor = environment.executor();
-        if (earlier != nullptr) detail::attach_or_tell(executor, failure, std::move(earlier));
+        if (earlier != nullptr) detail::attach_or_tell(executor, failure, earlier);
         Duration pause = detail::pause_after(options, failures, executor.random());
         bool is_last = failures >= options.attempts || !detail::may_pass(options, failure, executor) ||
                        saturating_add(executor.now(), pause) >= environment.deadline();

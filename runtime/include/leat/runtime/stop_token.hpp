@@ -29,7 +29,7 @@ public:
 protected:
     explicit StoppableScope(std::stop_token&& token) noexcept : token_(std::move(token)) {}
     StoppableScope(StoppableScope&& other) noexcept
-        : ScopeWait(std::move(other)), token_(std::move(other.token_)) {}
+        : ScopeWait(static_cast<ScopeWait&&>(other)), token_(std::move(other.token_)) {}
     ~StoppableScope() { end_listening(); }
 
     /// Errors: std::bad_alloc, before anything has begun.
@@ -98,7 +98,7 @@ public:
 protected:
     StopRequestingScope() = default;
     StopRequestingScope(StopRequestingScope&& other) noexcept
-        : ScopeWait(std::move(other)), source_(std::move(other.source_)) {}
+        : ScopeWait(static_cast<ScopeWait&&>(other)), source_(std::move(other.source_)) {}
     ~StopRequestingScope() {
         // A thread may hold the token although the body is gone.
         if (disarm()) source_.request_stop();

@@ -165,6 +165,10 @@ public:
     /// The same as a child that fails.
     void fail(std::exception_ptr failure) noexcept;
 
+    /// For combinators: what children of their own making have in common, so that not each has to keep it.
+    void set_context(void* context) noexcept { context_ = context; }
+    void* context() const noexcept { return context_; }
+
     /// For combinators: the children that have not ended, newest first; each leads to the next.
     detail::GroupChild* first_child() const noexcept { return children_; }
 
@@ -197,6 +201,7 @@ private:
     TaskGroupWait* wait_ = nullptr;
     detail::GroupChild* children_ = nullptr;
     std::size_t size_ = 0;
+    void* context_ = nullptr;
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
     detail::WaitList waiting_for_room_;
     detail::WaitList joining_;
@@ -283,7 +288,7 @@ public:
 
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(detail::code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(detail::code_or_tell(executor(), failure));
         if constexpr (std::is_void_v<value_type>) {
             return Result<value_type>();
         } else {

@@ -28,7 +28,8 @@ class TaskAwaiterBase;
 [[noreturn]] void stop_for_spent_task() noexcept;
 
 // Keeps `other` beside `failure`, which is the one that is thrown; or else gives a notice of it.
-void attach_or_tell(Executor& executor, const std::exception_ptr& failure, std::exception_ptr other) noexcept;
+void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
+                    const std::exception_ptr& other) noexcept;
 // For `async_trace`: the exception has left the task.
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
 }  // namespace detail

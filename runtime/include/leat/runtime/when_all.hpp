@@ -50,7 +50,7 @@ public:
     }
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         return Result<value_type>(take_all(std::index_sequence_for<T...>()));
     }
 
@@ -94,7 +94,7 @@ public:
     }
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         if constexpr (std::is_void_v<T>)
             return Result<value_type>();
         else

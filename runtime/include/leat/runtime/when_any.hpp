@@ -47,7 +47,7 @@ public:
     }
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         return Result<value_type>(take_all(std::index_sequence_for<T...>()));
     }
 
@@ -90,7 +90,7 @@ public:
     }
     Result<value_type> result() {
         if (std::exception_ptr failure = take_failure())
-            return Unexpected<std::error_code>(code_or_tell(executor(), std::move(failure)));
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         return Result<value_type>(take_all());
     }
 
