@@ -150,9 +150,11 @@ BOOST_AUTO_TEST_CASE(member_that_never_reads_is_gone_when_patience_ends) {
     ada.line();
     ada.line();
 
+    std::string line(900, 'x');
+    line += '\n';
     std::string heard;
     while (heard != "* slow did not keep up") {
-        ben.send(std::string(900, 'x') + "\n");
+        ben.send(line);
         heard = ada.line();
     }
 
@@ -211,8 +213,10 @@ BOOST_AUTO_TEST_CASE(second_signal_ends_it_whoever_does_not_read) {
     ChatServer server({"--max-queue", "100000", "--drain-timeout", "3600"});
     Person slow(server, "slow", "", {.narrow = true});
     Person ada(server, "ada", " slow");
+    std::string line(900, 'x');
+    line += '\n';
     for (int i = 0; i < 1000; ++i)
-        ada.send(std::string(900, 'x') + "\n");
+        ada.send(line);
     server.wait_until_idle();
 
     server.signal(SIGTERM);
