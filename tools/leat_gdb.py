@@ -128,6 +128,19 @@ def tasks_below(wait):
         scope = Object("leat::detail::ScopeWait", wait)
         if int(scope["body_"]) != 0 and not scope["has_ended_"]:
             yield scope["body_"]
+    elif kind.has("leat::detail::BranchWait::visit_tasks"):
+        branches = Object("leat::detail::BranchWait", wait)["branches_"]
+        size = gdb.lookup_type("leat::detail::Branch").sizeof
+        for i in range(int(branches["_M_extent"]["_M_extent_value"])):
+            branch = Object("leat::detail::Branch", int(branches["_M_ptr"]) + i * size)
+            if branch["is_running_"]:
+                yield branch["task_"]
+    elif kind.has("leat::detail::FinallyWait::visit_tasks"):
+        wait = Object("leat::detail::FinallyWait", wait)
+        if wait["body_runs_"]:
+            yield wait["body_"]
+        elif int(wait["cleanup_"]["task_"]) != 0:
+            yield wait["cleanup_"]["task_"]
     elif kind.has("leat::detail::TaskAwaiterBase::awaited_task"):
         awaiter = Object("leat::detail::TaskAwaiterBase", wait)
         if int(awaiter["child_"]) != 0:

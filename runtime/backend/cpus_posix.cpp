@@ -2,7 +2,7 @@
 #include <leat/runtime/cpus.hpp>
 
 #if defined(__linux__)
-#include "src/cgroup.hpp"
+#include "backend/cgroup.hpp"
 
 #include <algorithm>
 #include <cerrno>

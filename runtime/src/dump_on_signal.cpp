@@ -8,26 +8,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <coroutine>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace leat {
 
 namespace {
-
-/// Tells a task which executor it runs on.
-class CurrentExecutor final : public Wait {
-public:
-    CurrentExecutor() noexcept = default;
-
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    Executor& await_resume() const noexcept { return executor(); }
-
-    void cancel() noexcept override {}
-    std::string describe() const override { return "nothing"; }
-};
 
 /// There is no asking to be told when standard error takes more: it may be a file, and belongs to the whole process.
 Task<> write_all_of(std::string_view text) {
@@ -47,8 +35,8 @@ Task<> write_all_of(std::string_view text) {
 }  // namespace
 
 Task<> dump_on_signal(Signals& signals) {
-    CurrentExecutor current;
-    Executor& executor = co_await current;
+    Environment& environment = co_await detail::CurrentEnvironment();
+    Executor& executor = environment.executor();
     for (;;) {
         co_await signals.next();
         std::string text = "the tasks:\n" + executor.dump_tasks();

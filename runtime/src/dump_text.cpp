@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/dump.hpp>
 
+#include "src/places.hpp"
+
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -13,15 +15,7 @@ namespace {
 
 using State = TaskInfo::State;
 
-std::string_view file_of(const std::source_location& location) {
-    std::string_view path = location.file_name();
-    std::size_t slash = path.find_last_of("/\\");
-    return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
-std::string place_of(const std::source_location& location) {
-    return std::string(file_of(location)) + ":" + std::to_string(location.line());
-}
+using detail::place_of;
 
 std::string number_of(std::size_t number) { return "#" + std::to_string(number); }
 

@@ -162,16 +162,25 @@ void Executor::run_until_ended(detail::Root* root) {
 template <bool is_watched>
 void Executor::run_until_ended_as(detail::Root* root) {
     for (;;) {
-        take_posted<is_watched>();
-        fire_timers<is_watched>();
-        deliver_completions<is_watched>(whole_batch);
-        run_ready<is_watched>(resumes_between_looks);
-        if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
+        run_round<is_watched>();
+        if (is_done(root)) break;
         if (!is_idle())
             look_at_io(false);
         else if (!wait_for_work())
             report_deadlock(root);
     }
+}
+
+template <bool is_watched>
+void Executor::run_round() noexcept {
+    take_posted<is_watched>();
+    fire_timers<is_watched>();
+    deliver_completions<is_watched>(whole_batch);
+    run_ready<is_watched>(resumes_between_looks);
+}
+
+bool Executor::is_done(const detail::Root* root) const noexcept {
+    return root != nullptr ? root->has_ended() : roots_ == nullptr;
 }
 
 bool Executor::wait_for_work() {
@@ -205,14 +214,10 @@ void Executor::report_deadlock(detail::Root* root) {
     } else {
         root->cancel();
     }
-    while (root != nullptr ? !root->has_ended() : roots_ != nullptr) {
-        take_posted<false>();
-        fire_timers<false>();
-        deliver_completions<false>(whole_batch);
-        run_ready<false>(resumes_between_looks);
-        if (!is_idle()) continue;
-        if (root != nullptr ? root->has_ended() : roots_ == nullptr) break;
-        if (!wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
+    for (;;) {
+        run_round<false>();
+        if (is_done(root)) break;
+        if (is_idle() && !wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
     }
     running_ = false;
     throw std::system_error(make_error_code(errc::deadlock), text);
@@ -513,12 +518,10 @@ void Executor::notice(std::string_view text) noexcept {
         return;
     }
     ++notices_in_window_;
-    tell(text);
+    notice_always(text);
 }
 
-void Executor::notice_always(std::string_view text) noexcept { tell(text); }
-
-void Executor::tell(std::string_view text) noexcept {
+void Executor::notice_always(std::string_view text) noexcept {
     ++stats_.notices;
     try {
         std::string line = "leat: " + std::string(text);

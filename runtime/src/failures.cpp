@@ -144,14 +144,22 @@ void Table::end_object(void* object) noexcept {
     is_ending = false;
 }
 
-/// Calls `use(notes)`, under the lock. False if there can be none.
+/// Calls `use(notes)`, under the lock, unless there can be none.
 template <class Use>
-bool with_notes(const std::exception_ptr& failure, Use use) {
+void with_notes(const std::exception_ptr& failure, Use use) {
     void* object = failure != nullptr ? object_of(failure) : nullptr;
-    if (object == nullptr) return false;
+    if (object == nullptr) return;
     std::lock_guard lock(table().mutex());
     use(table().find_or_make(object));
-    return true;
+}
+
+/// The same if there are any.
+template <class Use>
+void read_notes(const std::exception_ptr& failure, Use use) {
+    void* object = failure != nullptr ? object_of(failure) : nullptr;
+    if (object == nullptr) return;
+    std::lock_guard lock(table().mutex());
+    if (const Notes* notes = table().find(object)) use(*notes);
 }
 
 bool attach(const std::exception_ptr& failure, const std::exception_ptr& other) noexcept {
@@ -203,21 +211,16 @@ std::error_code code_or_tell(Executor& executor, const std::exception_ptr& failu
 
 std::vector<std::exception_ptr> attached_failures(const std::exception_ptr& failure) {
     std::vector<std::exception_ptr> attached;
-    void* object = failure != nullptr ? detail::object_of(failure) : nullptr;
-    if (object == nullptr) return attached;
-    std::lock_guard lock(detail::table().mutex());
-    if (detail::Notes* notes = detail::table().find(object))
-        for (const detail::Attached& one : notes->attached)
+    detail::read_notes(failure, [&attached](const detail::Notes& notes) {
+        for (const detail::Attached& one : notes.attached)
             attached.push_back(one.failure);
+    });
     return attached;
 }
 
 std::vector<TraceEntry> trace_of(const std::exception_ptr& failure) {
     std::vector<TraceEntry> trace;
-    void* object = failure != nullptr ? detail::object_of(failure) : nullptr;
-    if (object == nullptr) return trace;
-    std::lock_guard lock(detail::table().mutex());
-    if (detail::Notes* notes = detail::table().find(object)) trace = notes->trace;
+    detail::read_notes(failure, [&trace](const detail::Notes& notes) { trace = notes.trace; });
     return trace;
 }
 

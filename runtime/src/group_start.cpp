@@ -21,7 +21,6 @@ void StartedChild::ended(std::exception_ptr& failure, bool was_unwound) noexcept
 }
 
 void StartWait::await_suspend(std::coroutine_handle<>, std::source_location line) noexcept {
-    note_line(*this, line);
     if (is_stopped()) return;
     child_ = static_cast<StartedChild*>(&prepared_.child());
     child_->starter_ = this;

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/interval.hpp>
 
-#include "backend/diagnostic.hpp"
-
 #include <leat/runtime/executor.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <stdexcept>
 
 namespace leat {
@@ -19,11 +16,6 @@ namespace {
 std::uint64_t nanoseconds_between(TimePoint from, TimePoint to) noexcept {
     return static_cast<std::uint64_t>(to.time_since_epoch().count()) -
            static_cast<std::uint64_t>(from.time_since_epoch().count());
-}
-
-[[noreturn]] void stop_for_second_waiter() noexcept {
-    detail::write_notice("leat: a task awaits a tick of an interval while another one waits for it");
-    std::abort();
 }
 
 }  // namespace
@@ -78,13 +70,10 @@ bool TickOperation::await_ready() noexcept {
         interval.next_ = interval.ticks_at_once_ ? now : saturating_add(now, interval.period_);
     if (*interval.next_ <= now) {
         take(now);
-        if (executor().consume_budget()) return true;
-        suspend();
-        resume_later();
-        return false;
+        return go_on();
     }
     if (interval.waiting_ != nullptr) [[unlikely]]
-        stop_for_second_waiter();
+        detail::stop_for_misuse("a task awaits a tick of an interval while another one waits for it");
     suspend();
     interval.waiting_ = this;
     executor().timers().arm(*this, *interval.next_);

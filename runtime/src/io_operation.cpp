@@ -51,13 +51,6 @@ void IoOperation::start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexce
     set_ready(go_on_after_send(sent) ? go_on() : start());
 }
 
-bool IoOperation::go_on() noexcept {
-    if (executor().consume_budget()) return true;
-    suspend();
-    resume_later();
-    return false;
-}
-
 void IoOperation::cancel() noexcept {
     // What has ended is on its way to the task, and wins.
     if (is_ended()) return;

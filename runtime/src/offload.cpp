@@ -34,8 +34,8 @@ void OffloadJob::tell(std::shared_ptr<OffloadJob>&& job) noexcept {
 // ---- On the executor's ----
 
 bool OffloadWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
-    // The scope was cancelled: the loop unwinds the task.
-    if (!may_start_) return true;
+    if (is_stopped()) return true;
+    suspend();
     try {
         if (pool_ == nullptr) pool_ = executor().blocking_pool().core();
         job_->caller_ = line;

@@ -96,8 +96,8 @@ void CallState::finish() noexcept {
 // ---- Who waits ----
 
 bool RemoteCallWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
-    // The scope was cancelled: the loop unwinds the task.
-    if (!may_send_) return true;
+    if (is_stopped()) return true;
+    suspend();
     try {
         caller_.emplace(executor().remote());
         is_under_way_ = call_->send(call_, *this, line);

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/remote_channel.hpp>
 
-#include "backend/diagnostic.hpp"
-
-#include <cstdlib>
-
 namespace leat::detail {
 
 void Wakeup::post() noexcept {
@@ -34,9 +30,8 @@ void ChannelWaiters::hand_over(Wakeup& wakeup) noexcept {
 }
 
 void ChannelWaiters::demand_empty() const noexcept {
-    if (first_ == nullptr) return;
-    write_notice("leat: a channel between threads is destroyed while somebody waits for it");
-    std::abort();
+    if (first_ != nullptr)
+        stop_for_misuse("a channel between threads is destroyed while somebody waits for it");
 }
 
 void ChannelTask::leave(ChannelWaiters& list, std::mutex& mutex) noexcept {

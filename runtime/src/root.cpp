@@ -3,9 +3,9 @@
 
 #include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
+#include "src/places.hpp"
 
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace leat::detail {
@@ -69,11 +69,8 @@ void Root::tell_failure() noexcept {
 }
 
 void Root::outlive_executor() noexcept {
-    std::string_view file = origin_.file_name();
-    std::string place(file.substr(file.find_last_of("/\\") + 1));
     std::exchange(executor_, nullptr)
-        ->notice_always("a Running outlives its executor; its task was started at " + place + ":" +
-                        std::to_string(origin_.line()));
+        ->notice_always("a Running outlives its executor; its task was started at " + place_of(origin_));
 }
 
 void Root::throw_if_failed() {

@@ -37,7 +37,7 @@ public:
     Executor& executor() const noexcept { return *executor_; }
 
     void ask_to_end() noexcept {
-        remote_->post_surely([this]() noexcept { (*stop_)(true); });
+        remote_->post_surely([this]() noexcept { is_over_.set(); });
     }
 
 private:
@@ -54,12 +54,9 @@ private:
         // The promise is another thread's, and gone soon after.
         bool is_ready = false;
         auto until_asked = [this, &ready, &is_ready]() -> Task<> {
-            auto start = [this, &ready, &is_ready](Callback<bool> stop) {
-                stop_.emplace(std::move(stop));
-                is_ready = true;
-                ready.set_value();
-            };
-            co_await callback<bool>(start);
+            is_ready = true;
+            ready.set_value();
+            co_await is_over_.wait();
         };
         try {
             executor->run_until(until_asked());
@@ -68,7 +65,6 @@ private:
             if (is_ready) std::terminate();
             return ready.set_exception(std::current_exception());
         }
-        stop_.reset();
         executor.reset();
         ended_();
     }
@@ -76,7 +72,7 @@ private:
     const ExecutorOptions options_;
     const std::string name_;
     const std::function<void()> ended_;
-    std::optional<Callback<bool>> stop_;
+    ManualResetEvent is_over_;
     Executor* executor_ = nullptr;
     std::optional<Remote> remote_;
     std::thread thread_;
@@ -118,7 +114,7 @@ void Runtime::start(RuntimeOptions&& options) {
     for (std::size_t index = 1; index < count; ++index) {
         auto ended = [this]() noexcept {
             remotes_[0].post_surely([this] {
-                if (--running_threads_ == 0) (*last_has_ended_)(true);
+                if (--running_threads_ == 0) all_have_ended_.set();
             });
         };
         threads_.push_back(std::make_unique<detail::RuntimeThread>(
@@ -139,19 +135,15 @@ void Runtime::end() noexcept {
         running_threads_ = 0;
     }
     if (running_threads_ != 0) own_->run_until(wait_for_threads());
-    last_has_ended_.reset();
     threads_.clear();
     own_.reset();
     pool_.reset();
 }
 
 Task<> Runtime::wait_for_threads() {
-    auto start = [this](Callback<bool> last) {
-        last_has_ended_.emplace(std::move(last));
-        for (std::unique_ptr<detail::RuntimeThread>& thread : threads_)
-            thread->ask_to_end();
-    };
-    co_await callback<bool>(start);
+    for (std::unique_ptr<detail::RuntimeThread>& thread : threads_)
+        thread->ask_to_end();
+    co_await all_have_ended_.wait();
 }
 
 }  // namespace leat

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "src/stall_watch.hpp"
 
+#include "src/places.hpp"
+
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 namespace leat::detail {
@@ -11,11 +12,6 @@ namespace leat::detail {
 namespace {
 
 constexpr unsigned most_told_a_minute = 5;
-
-std::string place_of(const std::source_location& location) {
-    std::string_view path = location.file_name();
-    return std::string(path.substr(path.find_last_of("/\\") + 1)) + ":" + std::to_string(location.line());
-}
 
 }  // namespace
 
@@ -47,9 +43,7 @@ void StallWatch::take_sample() noexcept {
     sample_.definition = task->definition();
     sample_.line = task->line();
     std::string_view name = task->parent().task_name();
-    std::size_t size = std::min(name.size(), sizeof sample_.name - 1);
-    std::memcpy(sample_.name, name.data(), size);
-    sample_.name[size] = '\0';
+    sample_.name[name.copy(sample_.name, sizeof sample_.name - 1)] = '\0';
     sample_.is_there = true;
 }
 

@@ -60,7 +60,7 @@ private:
         step();
     }
     void step() noexcept {
-        // Acquired by `is_stalled`: who sees the step sees what was written before.
+        // Acquired by `watch` and `tell`: who sees the step sees what was written before.
         steps_.store(steps_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     }
 

@@ -103,7 +103,6 @@ void TaskGroup::cancel() noexcept {
 // ---- Waiting for room, and for the end ----
 
 bool AdmitOperation::await_suspend(std::coroutine_handle<>, std::source_location line) noexcept {
-    note_line(*this, line);
     if (is_stopped()) return true;
     child_.child().note_spawned(line);
     if (!group_->has_room()) {

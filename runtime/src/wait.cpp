@@ -2,7 +2,25 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/wait.hpp>
 
+#include "backend/diagnostic.hpp"
+
+#include <cstdlib>
+#include <string>
+
 namespace leat {
+
+namespace detail {
+
+void stop_for_misuse(const char* sentence) noexcept {
+    write_notice(std::string("leat: ") + sentence);
+    std::abort();
+}
+
+void stop_for_spent_task() noexcept {
+    stop_for_misuse("a task is awaited, run or its result taken a second time, or it was moved from");
+}
+
+}  // namespace detail
 
 void Wait::withdrawn() noexcept { executor().unwind(*this); }
 

@@ -8,11 +8,6 @@
 
 namespace leat::detail {
 
-void stop_for_misuse(const char* sentence) noexcept {
-    write_notice(std::string("leat: ") + sentence);
-    std::abort();
-}
-
 bool QueuedWait::leave(WaitList& list) noexcept {
     if (!is_queued_) return false;
     list.remove(*this);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/cpus.hpp>
 
-#include "src/cgroup.hpp"
+#include "backend/cgroup.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -75,17 +75,6 @@ private:
     int cancellations_ = 0;
 };
 
-/// `co_await Here()`: what the task inherited, without a suspension and without being a cancellation point.
-class [[nodiscard]] Here final : public Wait {
-public:
-    Here() noexcept = default;
-    Here(Here&&) noexcept = default;
-
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    Environment& await_resume() const noexcept { return environment(); }
-    void cancel() noexcept override {}
-    std::string describe() const override { return "nothing"; }
-};
+using Here = detail::CurrentEnvironment;
 
 }  // namespace leat::test

@@ -30,9 +30,6 @@ class NextOperation;
 
 namespace detail {
 
-// It is asked for an item while somebody waits for one, or moved or destroyed meanwhile. Says so and aborts.
-[[noreturn]] void stop_for_busy_generator() noexcept;
-
 template <class T>
 class AsyncGeneratorPromise : public TaskPromise<void> {
 public:
@@ -196,7 +193,8 @@ private:
     }
     void demand_idle() const noexcept {
         if (promise_ != nullptr && promise_->is_awaited_) [[unlikely]]
-            detail::stop_for_busy_generator();
+            detail::stop_for_misuse("a generator is moved, destroyed or asked for another item while a task "
+                                    "waits for its next one");
     }
 
     // Owned; null at the end.

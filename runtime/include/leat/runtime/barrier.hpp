@@ -24,7 +24,6 @@ public:
     BarrierOperation(BarrierOperation&&) noexcept = default;
 
     inline bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     bool await_resume() const noexcept { return was_last_; }
     Result<bool> result() const noexcept { return was_last_; }
 

@@ -2,12 +2,21 @@
 #pragma once
 
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
+#include <array>
+#include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <span>
 #include <string>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace leat::detail {
 
@@ -47,6 +56,9 @@ private:
 /// on what they give.
 class BranchWait : public Wait {
 public:
+    /// When the others are asked to end, a failure apart; and so what there must be for the task to go on.
+    enum class Ends { with_the_first, with_the_last };
+
     bool await_ready() const noexcept { return false; }
 
     void cancel() noexcept override;
@@ -54,9 +66,6 @@ public:
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
 
 protected:
-    /// When the others are asked to end, a failure apart; and so what there must be for the task to go on.
-    enum class Ends { with_the_first, with_the_last };
-
     explicit BranchWait(Ends ends) noexcept : ends_(ends) {}
     // Movable until awaited.
     BranchWait(BranchWait&& other) noexcept : Wait(static_cast<Wait&&>(other)), ends_(other.ends_) {}
@@ -86,6 +95,104 @@ private:
     // Asked to end from outside.
     bool is_stopping_ = false;
     Environment inside_;
+};
+
+/// Tasks of any kinds: `Rule` says what they make together.
+///
+///     struct Rule {
+///         static constexpr BranchWait::Ends ends;
+///         static constexpr const char* name;                         // for a dump
+///         template <class T> using Value;                            // what a branch with a `Task<T>` gives
+///         template <class T> static Value<T> take(Branch& branch);
+///         template <class T> using Values;                           // what any number of them give
+///     };
+template <class Rule, class... T>
+class TupleOfBranches : public BranchWait {
+public:
+    using value_type = std::tuple<typename Rule::template Value<T>...>;
+
+    explicit TupleOfBranches(Task<T>&&... tasks) noexcept
+        : BranchWait(Rule::ends), tasks_(std::move(tasks)...) {}
+    TupleOfBranches(TupleOfBranches&& other) noexcept
+        : BranchWait(std::move(other)), tasks_(std::move(other.tasks_)) {}
+
+    void await_suspend(std::coroutine_handle<>) noexcept {
+        open(branches_);
+        start_all(std::index_sequence_for<T...>());
+    }
+
+    value_type await_resume() {
+        throw_failure();
+        return take_all(std::index_sequence_for<T...>());
+    }
+    Result<value_type> result() {
+        if (std::exception_ptr failure = take_failure())
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
+        return Result<value_type>(take_all(std::index_sequence_for<T...>()));
+    }
+
+    std::string describe() const override { return Rule::name + BranchWait::describe(); }
+
+private:
+    template <std::size_t... I>
+    void start_all(std::index_sequence<I...>) noexcept {
+        (start(branches_[I], std::get<I>(tasks_).release().promise()), ...);
+    }
+    template <std::size_t... I>
+    value_type take_all(std::index_sequence<I...>) {
+        return value_type(Rule::template take<T>(branches_[I])...);
+    }
+
+    std::tuple<Task<T>...> tasks_;
+    std::array<Branch, sizeof...(T)> branches_;
+};
+
+/// The same for any number of tasks of one kind.
+template <class Rule, class T>
+class RangeOfBranches : public BranchWait {
+public:
+    using value_type = typename Rule::template Values<T>;
+
+    explicit RangeOfBranches(std::vector<Task<T>>&& tasks)
+        : BranchWait(Rule::ends),
+          tasks_(std::move(tasks)),
+          branches_(std::make_unique<Branch[]>(tasks_.size())) {}
+    RangeOfBranches(RangeOfBranches&&) noexcept = default;
+
+    void await_suspend(std::coroutine_handle<>) noexcept {
+        open(std::span(branches_.get(), tasks_.size()));
+        for (std::size_t i = 0; i < tasks_.size(); ++i)
+            start(branches_[i], tasks_[i].release().promise());
+    }
+
+    value_type await_resume() {
+        throw_failure();
+        return take_all();
+    }
+    Result<value_type> result() {
+        if (std::exception_ptr failure = take_failure())
+            return Unexpected<std::error_code>(code_or_tell(executor(), failure));
+        if constexpr (std::is_void_v<value_type>)
+            return Result<value_type>();
+        else
+            return Result<value_type>(take_all());
+    }
+
+    std::string describe() const override { return Rule::name + BranchWait::describe(); }
+
+private:
+    value_type take_all() {
+        if constexpr (!std::is_void_v<value_type>) {
+            value_type values;
+            values.reserve(tasks_.size());
+            for (std::size_t i = 0; i < tasks_.size(); ++i)
+                values.push_back(Rule::template take<T>(branches_[i]));
+            return values;
+        }
+    }
+
+    std::vector<Task<T>> tasks_;
+    std::unique_ptr<Branch[]> branches_;
 };
 
 }  // namespace leat::detail

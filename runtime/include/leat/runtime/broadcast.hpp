@@ -44,7 +44,6 @@ public:
     BroadcastOperation(BroadcastOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     std::optional<BroadcastItem<T>> await_resume();
     Result<std::optional<BroadcastItem<T>>> result();
 

@@ -21,7 +21,7 @@ class ScopeWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
 
-    // Who derives and does otherwise overrides the second.
+    // A scope that takes a cancellation otherwise overrides `cancel_or_pass`.
     void cancel() noexcept final;
     TaskFrame* cancel_or_pass() noexcept override;
     std::string describe() const override { return "the end of a scope"; }

@@ -4,13 +4,12 @@
 #include <leat/reactor/error.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/ring.hpp>
 #include <leat/runtime/wait_list.hpp>
 
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -34,7 +33,6 @@ public:
     ChannelSendOperation(ChannelSendOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const {
         if (found_closed_) throw std::system_error(make_error_code(errc::closed), "leat: send");
     }
@@ -63,7 +61,6 @@ template <class T>
 class ChannelReceiver : public QueuedWait {
 public:
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
 
     void cancel() noexcept override;
     std::string describe() const override { return "a channel's next value"; }
@@ -148,16 +145,12 @@ class Channel {
 
 public:
     /// Errors: `std::bad_alloc`: the room is taken here, and nothing is allocated later.
-    explicit Channel(std::size_t capacity)
-        : capacity_(capacity), places_(capacity != 0 ? std::allocator<T>().allocate(capacity) : nullptr) {}
+    explicit Channel(std::size_t capacity) : values_(capacity) {}
     Channel(const Channel&) = delete;
     Channel& operator=(const Channel&) = delete;
     ~Channel() {
         senders_.demand_empty("a channel");
         receivers_.demand_empty("a channel");
-        while (size_ != 0)
-            drop_first();
-        if (places_ != nullptr) std::allocator<T>().deallocate(places_, capacity_);
     }
 
     /// Waits until there is room, or somebody who receives.
@@ -217,8 +210,8 @@ public:
 
     bool is_closed() const noexcept { return is_closed_; }
     /// Values that are there to be received without a sender's help.
-    std::size_t size() const noexcept { return size_; }
-    std::size_t capacity() const noexcept { return capacity_; }
+    std::size_t size() const noexcept { return values_.size(); }
+    std::size_t capacity() const noexcept { return values_.capacity(); }
 
 private:
     friend class ChannelSendOperation<T>;
@@ -228,7 +221,7 @@ private:
     // Invariants: 1. Receivers wait only while nothing is there, and senders only while there is no room: never both.
     //             2. A closed channel has no waiters.
 
-    bool has_values() const noexcept { return size_ != 0 || !senders_.is_empty(); }
+    bool has_values() const noexcept { return !values_.is_empty() || !senders_.is_empty(); }
 
     /// False: no room, and nobody who waits.
     bool put(T& value, Executor* executor = nullptr) noexcept {
@@ -237,22 +230,18 @@ private:
             receivers_.hand_over(executor);
             return true;
         }
-        if (size_ == capacity_) return false;
-        std::construct_at(end(), std::move(value));
-        ++size_;
+        if (values_.is_full()) return false;
+        values_.push(std::move(value));
         return true;
     }
 
     /// False: nothing is there.
     bool take(std::optional<T>& value, Executor* executor = nullptr) noexcept {
-        if (size_ != 0) {
-            value.emplace(std::move(places_[first_]));
-            drop_first();
+        if (!values_.is_empty()) {
+            values_.pop(value);
             // Room for who has waited longest, unless a destructor has come back here and taken it.
-            if (size_ != capacity_ && !senders_.is_empty()) {
-                T& next = static_cast<ChannelSendOperation<T>&>(senders_.first()).value_;
-                std::construct_at(end(), std::move(next));
-                ++size_;
+            if (!values_.is_full() && !senders_.is_empty()) {
+                values_.push(std::move(static_cast<ChannelSendOperation<T>&>(senders_.first()).value_));
                 senders_.hand_over(executor);
             }
             return true;
@@ -264,25 +253,7 @@ private:
         return true;
     }
 
-    /// The place behind the last value, of a ring that has one. No division, which would cost as much as all else.
-    T* end() const noexcept {
-        std::size_t index = first_ + size_;
-        return places_ + (index < capacity_ ? index : index - capacity_);
-    }
-
-    void drop_first() noexcept {
-        T& dropped = places_[first_];
-        if (++first_ == capacity_) first_ = 0;
-        --size_;
-        // Last, since what a destructor does may come back here.
-        std::destroy_at(&dropped);
-    }
-
-    const std::size_t capacity_;
-    // A ring, of which `size_` places from `first_` on hold a value.
-    T* const places_;
-    std::size_t first_ = 0;
-    std::size_t size_ = 0;
+    detail::Ring<T> values_;
     bool is_closed_ = false;
     detail::WaitList senders_;
     detail::WaitList receivers_;

@@ -28,7 +28,6 @@ public:
         : ConditionWaitOperation(*other.condition_, *other.guard_) {}
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 

@@ -5,10 +5,7 @@
 #include <leat/runtime/timeout.hpp>
 #include <leat/runtime/wait.hpp>
 
-#include <concepts>
-#include <coroutine>
 #include <optional>
-#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -43,21 +40,16 @@ template <class T>
 }
 
 /// What `current_deadline` gives.
-class [[nodiscard]] CurrentDeadline final : public Wait {
+class [[nodiscard]] CurrentDeadline final : public detail::CurrentEnvironment {
 public:
     CurrentDeadline() noexcept = default;
     CurrentDeadline(CurrentDeadline&&) noexcept = default;
 
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     std::optional<TimePoint> await_resume() const noexcept {
         TimePoint deadline = environment().deadline();
         if (deadline == TimePoint::max()) return std::nullopt;
         return deadline;
     }
-
-    void cancel() noexcept override {}
-    std::string describe() const override { return "nothing"; }
 };
 
 /// The instant, by the executor's clock, at which the task will be cancelled; nothing if it may take as long as it likes.

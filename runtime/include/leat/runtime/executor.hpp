@@ -98,7 +98,7 @@ struct ExecutorStats {
 /// child that goes on in leat makes an executor of its own; one that was forked inside a task must end with `_exit` or
 /// `exec`.
 ///
-/// Thread-safety: the owner's thread; `remote()` and `dump_tasks()` too. What `remote()` gave is for any.
+/// Thread-safety: the owner's thread, for `remote()` and `dump_tasks()` too. What `remote()` gave is for any.
 /// Lifetime:      outlives its tasks and timers. Destroying it cancels the tasks that still run and turns until
 ///                they have unwound. Sources bound to it may outlive it.
 class Executor {
@@ -232,7 +232,6 @@ public:
     TimerWheel& timers() noexcept { return timers_; }
 
 private:
-    friend class Remote;
     friend class detail::Root;
 
     void add_root(detail::Root& root) noexcept;
@@ -243,6 +242,8 @@ private:
     void let_go_of_ended_roots() noexcept;
     /// Turns until `root` has ended, or until nothing is left if it is null.
     void run_until_ended(detail::Root* root);
+    /// Whether that is so.
+    bool is_done(const detail::Root* root) const noexcept;
     [[noreturn]] void report_deadlock(detail::Root* root);
     [[noreturn]] void abort_with_tasks(const char* why) noexcept;
     /// Nothing is ready: waits, or moves a virtual clock. False if nothing can ever come.
@@ -258,6 +259,8 @@ private:
     // With and without somebody who watches for stalls: whoever does not have it watched pays nothing for it.
     template <bool is_watched>
     void run_until_ended_as(detail::Root* root);
+    template <bool is_watched>
+    void run_round() noexcept;
     template <bool is_watched>
     void run_turn_as(std::size_t budget) noexcept;
     template <bool is_watched>
@@ -293,7 +296,6 @@ private:
     void wake_host() noexcept;
     void shut_down() noexcept;
     void cancel_roots() noexcept;
-    void tell(std::string_view text) noexcept;
 
     // The hot part, together.
     Wait* ready_ = nullptr;
@@ -346,6 +348,14 @@ inline void Environment::stand_apart(const Environment& other) noexcept {
 }
 
 inline void Wait::resume_later() noexcept { executor().make_ready(*this); }
+
+inline bool Wait::go_on() noexcept {
+    if (executor().consume_budget()) [[likely]]
+        return true;
+    suspend();
+    resume_later();
+    return false;
+}
 
 /// Runs `task` on an Executor of its own, on this thread, and gives its result or throws its exception.
 ///

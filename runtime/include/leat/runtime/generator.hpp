@@ -20,16 +20,9 @@ class Generator;
 
 namespace detail {
 
-/// Hands out the object that it was given, which stays in the generator's frame until the consumer goes on.
-struct YieldInPlace {
-    bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    void await_resume() const noexcept {}
-};
-
-/// The same with a copy of its own: what the consumer does to an item must not change a variable of the generator.
+/// For `co_yield`: a copy of what was yielded, since what the consumer does to an item must not change a variable of the generator.
 template <class T>
-class YieldCopy : public YieldInPlace {
+class YieldCopy : public std::suspend_always {
 public:
     YieldCopy(const T& value, T*& item) : copy_(value), item_(&item) {}
     YieldCopy(YieldCopy&&) = default;
@@ -59,17 +52,17 @@ public:
     void return_void() const noexcept {}
     void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
-    YieldInPlace yield_value(Item& item) noexcept
+    std::suspend_always yield_value(Item& item) noexcept
         requires std::is_lvalue_reference_v<T>
     {
         item_ = std::addressof(item);
-        return YieldInPlace();
+        return std::suspend_always();
     }
-    YieldInPlace yield_value(Item&& item) noexcept
+    std::suspend_always yield_value(Item&& item) noexcept
         requires(!std::is_lvalue_reference_v<T> || std::is_const_v<Item>)
     {
         item_ = std::addressof(item);
-        return YieldInPlace();
+        return std::suspend_always();
     }
     YieldCopy<Item> yield_value(const Item& item)
         requires(!std::is_reference_v<T> && std::copy_constructible<Item>)

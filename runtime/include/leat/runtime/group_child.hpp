@@ -2,6 +2,7 @@
 #pragma once
 
 #include <leat/runtime/frame_pool.hpp>
+#include <leat/runtime/stored_call.hpp>
 #include <leat/runtime/task.hpp>
 
 #include <cstddef>
@@ -46,6 +47,11 @@ public:
     TaskFrame& task() const noexcept { return *frame_; }
     GroupChild* next_sibling() const noexcept { return next_sibling_; }
 
+    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept {
+        FramePool::deallocate(memory, size);
+    }
+
     /// For what holds a child that no group has yet.
     struct Disposer {
         void operator()(GroupChild* child) const noexcept { child->dispose(); }
@@ -81,19 +87,9 @@ public:
     StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
         : GroupChild(group),
           spawned_(spawned),
-          callable_(std::forward<C>(callable)),
-          arguments_(std::forward<A>(arguments)...) {}
+          call_(std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
 
-    Task<void> begin() {
-        return std::apply(
-            [this](auto&... arguments) { return std::invoke(callable_, std::move(arguments)...); },
-            arguments_);
-    }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
+    Task<void> begin() { return call_(); }
 
     std::source_location spawned() const noexcept override { return spawned_; }
     void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
@@ -105,8 +101,7 @@ private:
     void dispose() noexcept override { delete this; }
 
     std::source_location spawned_;
-    Callable callable_;
-    std::tuple<Arguments...> arguments_;
+    StoredCall<Callable, Arguments...> call_;
 };
 
 /// A child whose coroutine holds all that it needs in its own frame.
@@ -117,11 +112,6 @@ public:
 
     std::source_location spawned() const noexcept override { return spawned_; }
     void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
 
 protected:
     virtual ~PlainChild() = default;

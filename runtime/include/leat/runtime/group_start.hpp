@@ -3,17 +3,16 @@
 
 #include <leat/runtime/group_child.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/stored_call.hpp>
 #include <leat/runtime/task_group.hpp>
 
 #include <concepts>
 #include <coroutine>
 #include <exception>
-#include <functional>
 #include <optional>
 #include <source_location>
 #include <string>
 #include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -148,26 +147,15 @@ public:
     StartedChildOf(TaskGroup& group, C&& callable, A&&... arguments)
         : StartedChild(group),
           ready_(*this),
-          callable_(std::forward<C>(callable)),
-          arguments_(std::forward<A>(arguments)...) {}
+          call_(std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
 
-    Task<void> begin() {
-        return std::apply(
-            [this](auto&... arguments) { return std::invoke(callable_, ready_, std::move(arguments)...); },
-            arguments_);
-    }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
+    Task<void> begin() { return call_(ready_); }
 
 private:
     void dispose() noexcept override { delete this; }
 
     Ready<T> ready_;
-    Callable callable_;
-    std::tuple<Arguments...> arguments_;
+    StoredCall<Callable, Arguments...> call_;
 };
 
 }  // namespace detail

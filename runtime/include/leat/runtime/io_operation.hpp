@@ -61,9 +61,6 @@ protected:
 
     /// Submits; true if the task can go on at once.
     bool start() noexcept;
-    /// After an end at once: goes on, or suspends and gives way, as the executor's budget says.
-    bool go_on() noexcept;
-
     /// "read fd 17", and `peer` behind it if there is one to be named: " from 10.0.0.7:51514".
     std::string describe_with(std::string_view peer) const;
     using OperationRecord::handle;

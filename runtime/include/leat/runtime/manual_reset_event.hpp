@@ -21,7 +21,6 @@ public:
     EventWaitOperation(EventWaitOperation&&) noexcept = default;
 
     inline bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 

@@ -53,7 +53,6 @@ public:
     LockOperation(LockOperation&&) noexcept = default;
 
     inline bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     MutexGuard await_resume() const noexcept { return MutexGuard(*mutex_); }
     Result<MutexGuard> result() const noexcept { return await_resume(); }
 

@@ -124,11 +124,7 @@ private:
 /// The part of an offload's awaiter that does not depend on the types.
 class OffloadWait : public Wait {
 public:
-    bool await_ready() noexcept {
-        may_start_ = !is_stopped();
-        if (may_start_) suspend();
-        return false;
-    }
+    bool await_ready() const noexcept { return false; }
     // Here, where the line is known.
     bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current());
 
@@ -163,7 +159,6 @@ private:
     std::shared_ptr<PoolCore> pool_;
     std::error_code refusal_;
     bool may_be_abandoned_;
-    bool may_start_ = false;
     // Between the start and the end.
     bool is_under_way_ = false;
     bool was_asked_ = false;

@@ -83,7 +83,6 @@ public:
         value_.swap(state_->value);
         return go_on();
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     T await_resume() {
         if (!value_) throw std::system_error(make_error_code(errc::closed), "leat: receive from a oneshot");
         return std::move(*value_);
@@ -119,7 +118,6 @@ public:
         if (state_->has_receiver) return wait_in(state_->watching);
         return go_on();
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 

@@ -155,11 +155,7 @@ private:
 /// The part of `Remote::call`'s awaiter that does not depend on the types.
 class RemoteCallWait : public Wait, private CallEnd {
 public:
-    bool await_ready() noexcept {
-        may_send_ = !is_stopped();
-        if (may_send_) suspend();
-        return false;
-    }
+    bool await_ready() const noexcept { return false; }
     // Here, where the line is known that the callee is started at.
     bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current());
 
@@ -184,7 +180,6 @@ private:
     std::shared_ptr<CallState> call_;
     std::optional<Remote> caller_;
     std::error_code refusal_;
-    bool may_send_ = false;
     // Between the sending and the end.
     bool is_under_way_ = false;
     bool was_asked_ = false;

@@ -5,11 +5,11 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/result.hpp>
+#include <leat/runtime/ring.hpp>
 
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -106,14 +106,6 @@ protected:
     ChannelTask(ChannelTask&& other) noexcept : Wait(std::move(other)), ChannelWaiter() {}
     ~ChannelTask() = default;
 
-    /// For `await_ready`, of one that need not wait.
-    bool go_on() noexcept {
-        if (executor().consume_budget()) [[likely]]
-            return true;
-        suspend();
-        resume_later();
-        return false;
-    }
     /// Before it stands in a list, from where others may wake it.
     void prepare_to_wait() noexcept {
         executor_.emplace(executor().remote());
@@ -226,7 +218,8 @@ private:
 /// Values arrive in the order of sending, each at one receiver; first come, first served, tasks and threads alike. With a
 /// capacity of zero a value goes from hand to hand. An executor is told only when one of its tasks waits.
 ///
-/// `T` is moved without throwing, and its move uses no channel: a lock is held meanwhile.
+/// `T` is moved without throwing. Its move, and the destructor of what was moved from, do not use the channel: a lock is held
+/// meanwhile.
 ///
 /// Thread-safety: any thread.
 /// Lifetime:      outlives all calls, its waiters' too; destroying it while somebody waits ends the program. Values that nobody
@@ -237,16 +230,12 @@ class RemoteChannel {
 
 public:
     /// Errors: `std::bad_alloc`: the room is taken here, and nothing is allocated later.
-    explicit RemoteChannel(std::size_t capacity)
-        : capacity_(capacity), places_(capacity != 0 ? std::allocator<T>().allocate(capacity) : nullptr) {}
+    explicit RemoteChannel(std::size_t capacity) : values_(capacity) {}
     RemoteChannel(const RemoteChannel&) = delete;
     RemoteChannel& operator=(const RemoteChannel&) = delete;
     ~RemoteChannel() {
         senders_.demand_empty();
         receivers_.demand_empty();
-        for (; size_ != 0; --size_)
-            std::destroy_at(places_ + (first_ + size_ - 1) % capacity_);
-        if (places_ != nullptr) std::allocator<T>().deallocate(places_, capacity_);
     }
 
     /// Waits until there is room, or somebody who receives.
@@ -334,9 +323,9 @@ public:
     /// Values that are there to be received without a sender's help; so it was a moment ago.
     std::size_t size() const noexcept {
         std::lock_guard lock(mutex_);
-        return size_;
+        return values_.size();
     }
-    std::size_t capacity() const noexcept { return capacity_; }
+    std::size_t capacity() const noexcept { return values_.capacity(); }
 
 private:
     friend class RemoteSendOperation<T>;
@@ -370,22 +359,18 @@ private:
             receivers_.hand_over(wakeup);
             return true;
         }
-        if (size_ == capacity_) return false;
-        append(value);
+        if (values_.is_full()) return false;
+        values_.push(std::move(value));
         return true;
     }
 
     /// False: nothing is there.
     bool take(std::optional<T>& value, detail::Wakeup& wakeup) noexcept {
-        if (size_ != 0) {
-            T& first = places_[first_];
-            value.emplace(std::move(first));
-            std::destroy_at(&first);
-            first_ = (first_ + 1) % capacity_;
-            --size_;
+        if (!values_.is_empty()) {
+            values_.pop(value);
             // Room for who has waited longest.
             if (!senders_.is_empty()) {
-                append(first_sender().item);
+                values_.push(std::move(first_sender().item));
                 senders_.hand_over(wakeup);
             }
             return true;
@@ -395,11 +380,6 @@ private:
         value.emplace(std::move(first_sender().item));
         senders_.hand_over(wakeup);
         return true;
-    }
-
-    void append(T& value) noexcept {
-        std::construct_at(places_ + (first_ + size_) % capacity_, std::move(value));
-        ++size_;
     }
 
     bool end_one_wait(detail::Wakeup& wakeup) noexcept {
@@ -413,12 +393,8 @@ private:
         return true;
     }
 
-    const std::size_t capacity_;
     mutable std::mutex mutex_;
-    // A ring, of which `size_` places from `first_` on hold a value.
-    T* const places_;
-    std::size_t first_ = 0;
-    std::size_t size_ = 0;
+    detail::Ring<T> values_;
     bool is_closed_ = false;
     detail::ChannelWaiters senders_;
     detail::ChannelWaiters receivers_;

@@ -39,7 +39,7 @@ using Result = Expected<T, std::error_code>;
 template <class T>
 using Outcome = Expected<T, std::exception_ptr>;
 
-/// A wait that can tell its result without throwing: all of leat's own.
+/// A wait that can tell its result without throwing: all of leat's leaf waits, and most of its combinators.
 template <class A>
 concept ResultWait = std::derived_from<A, Wait> && requires(A& awaitable) {
     typename A::value_type;
@@ -119,14 +119,7 @@ public:
 
     explicit TaskAsResult(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
-    Result<T> await_resume() {
-        if (std::exception_ptr exception = this->exception())
-            return Unexpected<std::error_code>(code_or_tell(this->executor(), exception));
-        if constexpr (std::is_void_v<T>)
-            return Result<T>();
-        else
-            return Result<T>(this->take_value());
-    }
+    Result<T> await_resume() { return take_result<T>(*this->child_); }
 };
 
 template <class T>

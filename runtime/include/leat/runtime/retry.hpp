@@ -42,19 +42,6 @@ bool may_pass(const RetryOptions& options, const std::exception_ptr& failure, Ex
 /// The pause after the `failures`-th failure in a row.
 Duration pause_after(const RetryOptions& options, std::size_t failures, std::uint64_t random) noexcept;
 
-/// `co_await InEnvironment()`: what the task inherited; no wait.
-class [[nodiscard]] InEnvironment final : public Wait {
-public:
-    InEnvironment() noexcept = default;
-    InEnvironment(InEnvironment&&) noexcept = default;
-
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    Environment& await_resume() const noexcept { return environment(); }
-    void cancel() noexcept override {}
-    std::string describe() const override { return "nothing"; }
-};
-
 }  // namespace detail
 
 /// Awaits `attempt()`, a task, until it succeeds, with growing pauses between the tries.
@@ -82,7 +69,7 @@ std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
                 co_return std::move(*outcome);
         }
         std::exception_ptr failure = std::move(outcome.error());
-        Environment& environment = co_await detail::InEnvironment();
+        Environment& environment = co_await detail::CurrentEnvironment();
         Executor& executor = environment.executor();
         if (earlier != nullptr) detail::attach_or_tell(executor, failure, earlier);
         Duration pause = detail::pause_after(options, failures, executor.random());

@@ -70,6 +70,10 @@ private:
     bool is_orphan_ = false;
 };
 
+/// What a task that has come to its end gives, once; task.hpp has it, which includes this.
+template <class T>
+T take_value(TaskFrame& ended);
+
 template <class T>
 class TypedRoot final : public Root {
 public:
@@ -78,7 +82,7 @@ public:
 
     T take() {
         throw_if_failed();
-        return static_cast<TaskPromise<T>&>(task()).take();
+        return take_value<T>(task());
     }
 };
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <leat/runtime/blocking_pool.hpp>
-#include <leat/runtime/callback.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/manual_reset_event.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
@@ -76,7 +76,7 @@ public:
     ~Runtime();
 
     std::size_t size() const noexcept { return executors_.size(); }
-    Remote remote(std::size_t index) { return remotes_[index]; }
+    Remote remote(std::size_t index) const { return remotes_[index]; }
     /// That of the thread that made the runtime.
     Executor& executor() noexcept { return *executors_[0]; }
     BlockingPool& blocking_pool() noexcept { return *pool_; }
@@ -121,9 +121,9 @@ private:
     std::shared_ptr<BlockingPool> pool_;
     std::unique_ptr<Executor> own_;
     std::vector<std::unique_ptr<detail::RuntimeThread>> threads_;
-    // Threads whose executors have not ended, and whom the last one tells. Executor 0's.
+    // Threads whose executors have not ended, and what the last of them sets. Executor 0's.
     std::size_t running_threads_ = 0;
-    std::optional<Callback<bool>> last_has_ended_;
+    ManualResetEvent all_have_ended_;
     // By number. The executors are their threads' own.
     std::vector<Executor*> executors_;
     std::vector<Remote> remotes_;

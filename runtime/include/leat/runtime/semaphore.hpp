@@ -60,7 +60,6 @@ public:
     AcquireOperation(AcquireOperation&&) noexcept = default;
 
     inline bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     Permit await_resume() const noexcept { return Permit(*semaphore_, count_); }
     Result<Permit> result() const noexcept { return await_resume(); }
 

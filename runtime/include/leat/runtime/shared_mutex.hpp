@@ -73,8 +73,6 @@ namespace detail {
 /// What waits for a shared mutex, one way or the other.
 class SharedMutexWait : public QueuedWait {
 public:
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-
     void cancel() noexcept override;
     std::string describe() const override;
 

@@ -121,8 +121,7 @@ public:
     TaskFrame* awaited_task() const noexcept override { return child_; }
     void child_unwound() noexcept override;
 
-    /// The child has come to its end.
-    void go_on() noexcept { executor().run_next_or_later(*this); }
+    void child_ended() noexcept { executor().run_next_or_later(*this); }
 
 protected:
     // One that learns later whom it awaits.
@@ -302,7 +301,7 @@ inline void TaskFrame::end() noexcept {
     if ((parent_ & is_starting) != 0) [[likely]]
         parent_ = 0;
     else if ((parent_ & is_awaited) != 0)
-        static_cast<detail::TaskAwaiterBase&>(parent()).go_on();
+        static_cast<detail::TaskAwaiterBase&>(parent()).child_ended();
     else
         executor().task_ended(*this);
 }
@@ -317,12 +316,11 @@ void FinalSuspend::await_suspend(std::coroutine_handle<Promise> handle) const no
 template <class T>
 TaskAwaiter<T>::TaskAwaiter(Task<T>&& task) noexcept : TaskAwaiterBase(task.release().promise()) {}
 
-/// What a task that has come to its end gives, once.
 template <class T>
 T take_value(TaskFrame& ended) {
     return static_cast<TaskPromise<T>&>(ended).take();
 }
-/// The same, or it throws what the task threw.
+/// What a task that has come to its end gives, once, or it throws what the task threw.
 template <class T>
 T take_outcome(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended)) std::rethrow_exception(std::move(exception));

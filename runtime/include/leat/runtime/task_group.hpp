@@ -282,7 +282,7 @@ public:
             if (was_unwound())
                 throw std::system_error(make_error_code(errc::cancelled),
                                         "leat: the body of a cancelled group");
-            return static_cast<detail::TaskPromise<value_type>&>(body()).take();
+            return detail::take_value<value_type>(body());
         }
     }
 
@@ -293,7 +293,7 @@ public:
             return Result<value_type>();
         } else {
             if (was_unwound()) return Unexpected<std::error_code>(make_error_code(errc::cancelled));
-            return Result<value_type>(static_cast<detail::TaskPromise<value_type>&>(body()).take());
+            return Result<value_type>(detail::take_value<value_type>(body()));
         }
     }
 
@@ -360,7 +360,6 @@ public:
         if (group_->size() != 0) return wait_in(group_->joining_);
         return go_on();
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 

@@ -100,7 +100,6 @@ public:
         if (queue_->in_flight == 0) return go_on();
         return wait_in(queue_->waiting);
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     std::optional<T> await_resume() noexcept { return std::move(result_); }
     Result<std::optional<T>> result() noexcept { return std::move(result_); }
 

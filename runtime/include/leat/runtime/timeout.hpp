@@ -147,7 +147,7 @@ public:
 
 /// A task with a deadline, in a scope of its own.
 template <class T>
-class TimedTask : public ScopeWait, private Timer {
+class TimedTask : public ScopeWait, protected Timer {
 public:
     using value_type = T;
 
@@ -198,12 +198,8 @@ public:
 
     value_type await_resume() {
         if (this->has_timed_out()) return value_type();
-        if constexpr (std::is_void_v<T>) {
-            TimedTask<T>::await_resume();
-            return true;
-        } else {
-            return value_type(TimedTask<T>::await_resume());
-        }
+        this->disarm();
+        return take_maybe<T>(this->body());
     }
 
     Result<value_type> result() {

@@ -24,7 +24,9 @@ template <class T>
 class TaskPromise;
 class TaskAwaiterBase;
 
-// What was to give a task or its result has none: it was moved from, or has given it before. Says so and aborts.
+// For misuse: says `sentence`, and aborts.
+[[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
+// What was to give a task or its result has none: it was moved from, or has given it before.
 [[noreturn]] void stop_for_spent_task() noexcept;
 
 // Keeps `other` beside `failure`, which is the one that is thrown; or else gives a notice of it.
@@ -166,6 +168,9 @@ protected:
     inline void resume_later() noexcept;
     /// Takes `suspend` back: the task goes on without the loop.
     inline void resume_at_once() noexcept;
+    /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
+    /// and then, too.
+    inline bool go_on() noexcept;
     /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
     virtual void withdrawn() noexcept;
 
@@ -264,6 +269,24 @@ inline bool Wait::is_stopped() noexcept {
     Wait::withdrawn();
     return true;
 }
+
+namespace detail {
+
+/// `co_await CurrentEnvironment()`: what the task inherited, without a suspension and without being a cancellation point.
+class [[nodiscard]] CurrentEnvironment : public Wait {
+public:
+    CurrentEnvironment() noexcept = default;
+    CurrentEnvironment(CurrentEnvironment&&) noexcept = default;
+
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    Environment& await_resume() const noexcept { return environment(); }
+
+    void cancel() noexcept override {}
+    std::string describe() const override { return "nothing"; }
+};
+
+}  // namespace detail
 
 /// What stands for a wait and becomes one when it is awaited or wrapped: see `leat/runtime/io_request.hpp`.
 template <class R>

@@ -4,32 +4,23 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/wait.hpp>
 
+#include <coroutine>
 #include <utility>
 
 namespace leat::detail {
 
 class WaitList;
 
-/// For misuse: says `sentence` and ends the program.
-[[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
-
 /// A wait that stands in a queue until somebody hands it what it waits for.
 class QueuedWait : public Wait {
+public:
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+
 protected:
     QueuedWait() noexcept {}
     // Movable until awaited, as every wait: it stands nowhere yet.
     QueuedWait(QueuedWait&& other) noexcept : Wait(std::move(other)) {}
     ~QueuedWait() = default;
-
-    /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
-    /// and then, too.
-    bool go_on() noexcept {
-        if (executor().consume_budget()) [[likely]]
-            return true;
-        suspend();
-        resume_later();
-        return false;
-    }
 
     /// The other answer: it suspends, and stands in `list`. False.
     bool wait_in(WaitList& list) noexcept;

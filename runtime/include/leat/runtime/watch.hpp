@@ -30,7 +30,6 @@ public:
     WatchOperation(WatchOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
     bool await_resume() noexcept;
     Result<bool> result() noexcept { return await_resume(); }
 

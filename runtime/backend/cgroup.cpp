@@ -2,7 +2,7 @@
 //
 // Formats: cgroups(7); Linux, Documentation/admin-guide/cgroup-v2.rst (cpu.max) and cgroup-v1 with
 // scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us). All times are in microseconds.
-#include "src/cgroup.hpp"
+#include "backend/cgroup.hpp"
 
 #include <algorithm>
 #include <array>
