@@ -301,7 +301,6 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
     }
 }
 
-// Not /dev/null: a root folder of its own need not have one, and then nobody would be let in.
 bool spreads_connections() noexcept {
     // Elsewhere such an option gives all to the last one, or has another name.
 #if defined(__linux__)
@@ -311,6 +310,7 @@ bool spreads_connections() noexcept {
 #endif
 }
 
+// Not /dev/null: a root folder of its own need not have one, and then nobody would be let in.
 NativeHandle open_reserve(std::error_code& error) noexcept {
     NativeHandle reserve = checked(::socket(AF_UNIX, SOCK_STREAM | close_on_exec, 0), error);
     if (close_on_exec == 0 && reserve >= 0) ::fcntl(reserve, F_SETFD, FD_CLOEXEC);

@@ -20,9 +20,9 @@ void Handover::give(TcpStream&& stream) {
     });
     Part& part = **least;
     const std::size_t index = static_cast<std::size_t>(least - parts_.begin());
+    if (index == 0) return keep(std::move(stream));
     ++part.connections;
     ++total_;
-    if (index == 0) return take(index, std::move(stream));
     try {
         // Refused: its executor is gone, and the connection is closed with the function.
         const bool is_taken =

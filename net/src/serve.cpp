@@ -20,6 +20,7 @@
 #include <leat/runtime/timeout.hpp>
 
 #include "backend/socket.hpp"
+#include "src/connection.hpp"
 #include "src/serve_part.hpp"
 
 #include <algorithm>
@@ -84,110 +85,7 @@ Trouble trouble_of(socket::AcceptFailure failure) noexcept {
     return Trouble::accept_failed;
 }
 
-/// Tells a task which executor it runs on.
-class CurrentExecutor final : public Wait {
-public:
-    CurrentExecutor() noexcept = default;
-
-    bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
-    Executor& await_resume() const noexcept { return executor(); }
-
-    void cancel() noexcept override {}
-    std::string describe() const override { return "nothing"; }
-};
-
 }  // namespace
-
-/// What a server keeps of a connection, beside its handler's frame.
-class Connection : public GroupChild {
-public:
-    Connection(TaskGroup& group, const Source& source) noexcept : GroupChild(group), watch_(source) {}
-
-    std::uint64_t moved() const noexcept { return watch_.moved(); }
-
-    /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
-    virtual bool becomes_idle(std::uint64_t, Duration, TimePoint) noexcept { return false; }
-
-    void shut() noexcept {
-        NativeHandle handle = watch_.native_handle();
-        if (handle == invalid_handle) return;
-        std::error_code ignored;  // Gone already, then.
-        socket::shutdown(handle, Half::both, ignored);
-        watch_.retry();
-    }
-
-    void drain() noexcept {
-        watch_.end_reads();
-        watch_.keep_handle();
-    }
-    /// Of a drained connection that its handler has closed.
-    NativeHandle take_handle() noexcept { return watch_.take_handle(); }
-
-    std::source_location spawned() const noexcept override { return std::source_location::current(); }
-
-    static void* operator new(std::size_t size) { return FramePool::allocate(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept {
-        FramePool::deallocate(memory, size);
-    }
-
-protected:
-    explicit Connection(TaskGroup& group) noexcept : GroupChild(group) {}
-    ~Connection() = default;
-
-    // Kept once in the group, not in each of them.
-    Server& server() const noexcept { return *static_cast<Server*>(group().context()); }
-
-private:
-    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
-
-    SourceWatch watch_;
-};
-
-class UntimedConnection final : public Connection {
-public:
-    using Connection::Connection;
-
-private:
-    void dispose() noexcept override { delete this; }
-};
-
-static_assert(sizeof(UntimedConnection) <= 64 + 2 * sizeof(NativeHandle), "there may be very many of these");
-
-/// One that may not be idle for too long.
-class TimedConnection final : public Connection {
-public:
-    TimedConnection(TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : Connection(group, source), since_(now) {}
-
-    bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept override {
-        if (moved() - counted_ >= bytes) {
-            counted_ = moved();
-            since_ = now;
-        }
-        // In this order, as the latest instant has no successor.
-        if (since_ > now || now - since_ < timeout) return false;
-        since_ = TimePoint::max();
-        return true;
-    }
-
-private:
-    void dispose() noexcept override { delete this; }
-
-    // What it had moved when that was last found to be enough, which was no earlier than it was.
-    std::uint64_t counted_ = 0;
-    TimePoint since_;
-};
-
-/// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
-class Lingering final : public Connection {
-public:
-    explicit Lingering(TaskGroup& group) noexcept : Connection(group) {}
-
-private:
-    void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
-    void dispose() noexcept override { delete this; }
-};
 
 class Server final : private Timer, private HandoverTarget {
 public:
@@ -682,8 +580,8 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options,
                         ServeControl& control) {
-    Executor& executor = co_await detail::CurrentExecutor();
-    detail::Server server(executor, &listener, handler, options, control);
+    Environment& environment = co_await detail::CurrentEnvironment();
+    detail::Server server(environment.executor(), &listener, handler, options, control);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);
     co_return server.finish();
@@ -692,8 +590,8 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 Task<ServeReport> detail::serve_part(TcpListener* listener, ConnectionHandler handler, ServeOptions options,
                                      ServeControl& control, std::shared_ptr<Handover> handover,
                                      std::size_t index) {
-    Executor& executor = co_await CurrentExecutor();
-    Server server(executor, listener, handler, options, control);
+    Environment& environment = co_await CurrentEnvironment();
+    Server server(environment.executor(), listener, handler, options, control);
     server.become_part(std::move(handover), index);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);

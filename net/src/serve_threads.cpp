@@ -191,28 +191,17 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
             // The first ones have what is left over.
             if (by_system) own_options.max_connections = limit / parts + (index < limit % parts ? 1 : 0);
             auto one = [&, index](ServeOptions part_options) -> Task<> {
-                auto there = [this](TcpListener part_listener, ConnectionHandler part_handler,
-                                    ServeOptions own, std::shared_ptr<Handover> shared, std::size_t number) {
-                    return serve_one(std::move(part_listener), std::move(part_handler), std::move(own),
-                                     std::move(shared), number);
-                };
-                std::exception_ptr own_failure;
                 try {
-                    ConnectionHandler copy = handler;
-                    ServeReport report =
-                        co_await executors_[index].call(there, std::move(listeners[index]), std::move(copy),
-                                                        std::move(part_options), handover, index);
+                    ServeReport report = co_await executors_[index].call(
+                        &ThreadedServer::serve_one, this, std::move(listeners[index]), handler,
+                        std::move(part_options), handover, index);
                     reports[index] = report;
                 } catch (...) {
-                    own_failure = std::current_exception();
+                    // The others' connections have no part in it.
+                    drain();
+                    if (failure != nullptr) throw;
+                    failure = std::current_exception();
                 }
-                if (own_failure == nullptr) co_return;
-                // The others' connections have no part in it.
-                drain();
-                if (failure == nullptr)
-                    failure = own_failure;
-                else
-                    std::rethrow_exception(own_failure);
             };
             group.spawn(std::move(one), std::move(own_options));
         }

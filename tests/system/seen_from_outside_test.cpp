@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(dump_that_no_pipe_holds_comes_whole_and_holds_nobody_up) {
     for (Client& client : clients)
         client.expect_echo(10);
     // Each is in it, whether it reads or has something to send back at that moment.
-    const std::string text = errors_with(server, "spawned at serve.cpp:", connections);
+    const std::string text = errors_with(server, "spawned at connection.hpp:", connections);
 
     BOOST_TEST(text.size() > 65536u);
     BOOST_TEST(server.stop() == 0);
