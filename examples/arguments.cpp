@@ -33,10 +33,6 @@ std::size_t parse_count(const std::string& text) {
                                      "positive whole number");
 }
 
-std::size_t parse_threads(const std::string& text) {
-    return parse_number<std::size_t>(text, 0, 1024, "number of threads from 0 to 1024");
-}
-
 leat::Duration parse_seconds(const std::string& text) {
     double seconds = parse_number(text, 0.0, 1e9, "number of seconds from 0 to 1e9");
     return std::chrono::ceil<leat::Duration>(std::chrono::duration<double>(seconds));
@@ -71,6 +67,13 @@ void add_common(CLI::App& app, Common& common) {
         app, "--drain-timeout", "SECONDS",
         [&common](auto& text) { common.serve.drain_timeout = parse_seconds(text); },
         "how long connections may take to finish after a signal (10)");
+}
+
+void add_threads(CLI::App& app, Common& common) {
+    auto take = [&common](const std::string& text) {
+        common.threads = parse_number<std::size_t>(text, 0, 1024, "number of threads from 0 to 1024");
+    };
+    add(app, "--threads", "N", take, "how many threads serve; 0: one for each CPU (1)");
 }
 
 }  // namespace arguments

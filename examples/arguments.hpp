@@ -32,9 +32,11 @@ void add(CLI::App& app, const std::string& name, const char* type,
 /// Adds --listen, --backend, --max-connections, --drain-timeout and --version.
 void add_common(CLI::App& app, Common& common);
 
+/// Adds --threads, for a server whose handlers share nothing.
+void add_threads(CLI::App& app, Common& common);
+
 /// A whole number from one on. Errors: `std::invalid_argument`, as the next.
 std::size_t parse_count(const std::string& text);
-std::size_t parse_threads(const std::string& text);
 leat::Duration parse_seconds(const std::string& text);
 
 }  // namespace arguments

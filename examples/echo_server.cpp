@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// An echo server with what a person expects of a server: arguments, statistics, an orderly end on SIGTERM and
-// SIGINT, and on SIGUSR1 a dump of its tasks (docs/debugging.md). What it does for a connection is `echo`, the first function; examples/hello.cpp is that part alone. With
-// --pooled-buffers it is `echo_pooled`, the second. What it shares with the other servers stands in server.cpp.
+// An echo server with what a person expects of a server: arguments, statistics, an orderly end on SIGTERM and SIGINT, and
+// on SIGUSR1 a dump of its tasks (docs/debugging.md). What it does for a connection is `echo`, the first function;
+// examples/hello.cpp is that part alone. With --pooled-buffers it is `echo_pooled`, the second. What it shares with the
+// other servers stands in server.cpp.
 #include "arguments.hpp"
 #include "console.hpp"
 #include "server.hpp"
@@ -81,9 +82,7 @@ void add_arguments(CLI::App& app, Settings& settings) {
         app, "--stats", "SECONDS",
         [&](auto& text) { settings.statistics_period = arguments::parse_seconds(text); },
         "prints a line each period; 0: none (0)");
-    arguments::add(
-        app, "--threads", "N", [&](auto& text) { settings.common.threads = arguments::parse_threads(text); },
-        "how many threads serve; 0: one for each CPU (1)");
+    arguments::add_threads(app, settings.common);
     app.add_flag("--pooled-buffers", settings.pools_buffers,
                  "lends each connection a buffer only while it has something to send back");
 }

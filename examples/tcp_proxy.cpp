@@ -111,9 +111,7 @@ void add_arguments(CLI::App& app, Settings& settings) {
         app, "--idle-timeout", "SECONDS",
         [&](auto& text) { settings.idle_timeout = arguments::parse_seconds(text); },
         "ends a connection on which nothing moves either way for so long; 0: never (300)");
-    arguments::add(
-        app, "--threads", "N", [&](auto& text) { settings.common.threads = arguments::parse_threads(text); },
-        "how many threads serve; 0: one for each CPU (1)");
+    arguments::add_threads(app, settings.common);
 }
 
 }  // namespace
