@@ -3,6 +3,8 @@
 # backend table, as <layer>/<unit>@<backend>, with LEAT_BACKEND set to the row.
 
 set(LEAT_SKIPPED 77)
+set(LEAT_TESTS all CACHE STRING "The suites to build: `all`, or those that use `threads`")
+set_property(CACHE LEAT_TESTS PROPERTY STRINGS all threads)
 set(LEAT_TEST_ENVIRONMENT "" CACHE STRING "Environment variables of every test, such as a sanitizer's options")
 
 # leat_add_test_executable(<name> LAYER <layer> FILES <file>... [SUPPORT <file>...])
@@ -29,6 +31,10 @@ function(leat_add_tests layer)
     cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)
     leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_ONCE} ${arg_POSIX})
+    if(LEAT_TESTS STREQUAL "threads")
+        set(arg_FILES ${arg_THREADS})
+        list(TRANSFORM arg_FILES APPEND _test.cpp)
+    endif()
     set(selection "")
     if(NOT LEAT_SYSTEM_FAMILY STREQUAL "posix")
         foreach(unit IN LISTS arg_POSIX)
