@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What it costs to hand values from task to task, beside what a person would write by hand for that one job. The floor of
-// the ping-pong hands the processor over, too: a task that suspends transfers to the one that is ready. The floors have no
-// cancellation, no budget and no close; those of oneshot, broadcast and watch nobody waits for.
+// What it costs to hand values from task to task, beside what a person would write by hand for that one job. The floors
+// have no cancellation, no budget and no close; those of oneshot, broadcast and watch nobody waits for. Ping-pong has two:
+// one is a channel, for any number of tasks, which go on in the order in which they became ready; the other knows that
+// there are two, and whichever suspends transfers to the other (`…_of_two`).
 #include "bare_sync.hpp"
 #include "no_looks_at_io.hpp"
 
@@ -74,16 +75,137 @@ void ping_pong(benchmark::State& state, std::size_t capacity) {
 void ping_pong_with_room(benchmark::State& state) { ping_pong(state, 1); }
 void ping_pong_without_room(benchmark::State& state) { ping_pong(state, 0); }
 BENCHMARK(ping_pong_with_room)->Name("channel_ping_pong/leat");
+BENCHMARK(ping_pong_with_room)->Name("channel_ping_pong_of_two/leat");
 BENCHMARK(ping_pong_without_room)->Name("channel_rendezvous/leat");
+BENCHMARK(ping_pong_without_room)->Name("channel_rendezvous_of_two/leat");
+
+template <class Channel>
+BareTask bare_serve(benchmark::State& state, Channel& there, Channel& back) {
+    std::int64_t sum = 0;
+    while (state.KeepRunningBatch(2 * items_a_batch)) {
+        for (std::int64_t i = 0; i < items_a_batch; ++i) {
+            co_await there.send(i);
+            std::int64_t value = co_await back.receive();
+            sum += value;
+        }
+    }
+    benchmark::DoNotOptimize(sum);
+    co_await there.send(-1);
+}
+
+template <class Channel>
+BareTask bare_give_back(Channel& there, Channel& back) {
+    for (;;) {
+        std::int64_t value = co_await there.receive();
+        if (value < 0) co_return;
+        co_await back.send(value);
+    }
+}
+
+// First come, first served on both sides, in room that is taken once.
+class BareChannel {
+public:
+    class Receive : public BareWait {
+    public:
+        explicit Receive(BareChannel& channel) noexcept : channel_(channel) {}
+        bool await_ready() noexcept { return channel_.take(value); }
+        void await_suspend(std::coroutine_handle<> suspended) noexcept {
+            handle = suspended;
+            channel_.receivers_.append(*this);
+        }
+        std::int64_t await_resume() const noexcept { return value; }
+
+        std::int64_t value = 0;
+
+    private:
+        BareChannel& channel_;
+    };
+
+    class Send : public BareWait {
+    public:
+        Send(BareChannel& channel, std::int64_t v) noexcept : value(v), channel_(channel) {}
+        bool await_ready() noexcept { return channel_.put(value); }
+        void await_suspend(std::coroutine_handle<> suspended) noexcept {
+            handle = suspended;
+            channel_.senders_.append(*this);
+        }
+        void await_resume() const noexcept {}
+
+        std::int64_t value;
+
+    private:
+        BareChannel& channel_;
+    };
+
+    BareChannel(BareList& ready, std::size_t capacity) : ready_(ready), places_(capacity) {}
+    Send send(std::int64_t value) noexcept { return Send(*this, value); }
+    Receive receive() noexcept { return Receive(*this); }
+
+private:
+    bool put(std::int64_t value) noexcept {
+        if (BareWait* wait = receivers_.pop()) {
+            static_cast<Receive*>(wait)->value = value;
+            ready_.append(*wait);
+            return true;
+        }
+        if (size_ == places_.size()) return false;
+        push(value);
+        return true;
+    }
+
+    bool take(std::int64_t& value) noexcept {
+        if (size_ == 0) {
+            BareWait* wait = senders_.pop();
+            if (wait == nullptr) return false;
+            value = static_cast<Send*>(wait)->value;
+            ready_.append(*wait);
+            return true;
+        }
+        value = places_[first_];
+        if (++first_ == places_.size()) first_ = 0;
+        --size_;
+        if (BareWait* wait = senders_.pop()) {
+            push(static_cast<Send*>(wait)->value);
+            ready_.append(*wait);
+        }
+        return true;
+    }
+
+    void push(std::int64_t value) noexcept {
+        const std::size_t index = first_ + size_++;
+        places_[index < places_.size() ? index : index - places_.size()] = value;
+    }
+
+    BareList& ready_;
+    std::vector<std::int64_t> places_;
+    std::size_t first_ = 0;
+    std::size_t size_ = 0;
+    BareList senders_;
+    BareList receivers_;
+};
+
+void bare_ping_pong(benchmark::State& state, std::size_t capacity) {
+    BareList ready;
+    BareChannel there(ready, capacity);
+    BareChannel back(ready, capacity);
+    bare_give_back(there, back);
+    bare_serve(state, there, back);
+    run(ready);
+    state.SetItemsProcessed(state.iterations());
+}
+void bare_ping_pong_with_room(benchmark::State& state) { bare_ping_pong(state, 1); }
+void bare_ping_pong_without_room(benchmark::State& state) { bare_ping_pong(state, 0); }
+BENCHMARK(bare_ping_pong_with_room)->Name("channel_ping_pong/floor");
+BENCHMARK(bare_ping_pong_without_room)->Name("channel_rendezvous/floor");
 
 // Who goes on when the running task suspends: of two that play ping-pong, the other one, or nobody.
 using Baton = std::coroutine_handle<>;
 
-class BareChannel {
+class BareChannelOfTwo {
 public:
     class Receive {
     public:
-        explicit Receive(BareChannel& channel) noexcept : channel_(channel) {}
+        explicit Receive(BareChannelOfTwo& channel) noexcept : channel_(channel) {}
         bool await_ready() noexcept {
             if (!channel_.is_full_) return false;
             value = channel_.value_;
@@ -106,12 +228,12 @@ public:
         std::int64_t value = 0;
 
     private:
-        BareChannel& channel_;
+        BareChannelOfTwo& channel_;
     };
 
     class Send {
     public:
-        Send(BareChannel& channel, std::int64_t v) noexcept : value(v), channel_(channel) {}
+        Send(BareChannelOfTwo& channel, std::int64_t v) noexcept : value(v), channel_(channel) {}
         bool await_ready() noexcept {
             if (Receive* receiver = std::exchange(channel_.receiver_, nullptr)) {
                 receiver->value = value;
@@ -134,10 +256,10 @@ public:
         std::int64_t value;
 
     private:
-        BareChannel& channel_;
+        BareChannelOfTwo& channel_;
     };
 
-    explicit BareChannel(Baton& next) noexcept : next_(next) {}
+    explicit BareChannelOfTwo(Baton& next) noexcept : next_(next) {}
     Send send(std::int64_t value) noexcept { return Send(*this, value); }
     Receive receive() noexcept { return Receive(*this); }
 
@@ -149,38 +271,17 @@ private:
     Send* sender_ = nullptr;
 };
 
-BareTask bare_serve(benchmark::State& state, BareChannel& there, BareChannel& back) {
-    std::int64_t sum = 0;
-    while (state.KeepRunningBatch(2 * items_a_batch)) {
-        for (std::int64_t i = 0; i < items_a_batch; ++i) {
-            co_await there.send(i);
-            std::int64_t value = co_await back.receive();
-            sum += value;
-        }
-    }
-    benchmark::DoNotOptimize(sum);
-    co_await there.send(-1);
-}
-
-BareTask bare_give_back(BareChannel& there, BareChannel& back) {
-    for (;;) {
-        std::int64_t value = co_await there.receive();
-        if (value < 0) co_return;
-        co_await back.send(value);
-    }
-}
-
-void bare_ping_pong(benchmark::State& state) {
+void bare_ping_pong_of_two(benchmark::State& state) {
     Baton next = std::noop_coroutine();
-    BareChannel there(next);
-    BareChannel back(next);
+    BareChannelOfTwo there(next);
+    BareChannelOfTwo back(next);
     bare_give_back(there, back);
     bare_serve(state, there, back);
     std::exchange(next, std::noop_coroutine()).resume();
     state.SetItemsProcessed(state.iterations());
 }
-BENCHMARK(bare_ping_pong)->Name("channel_ping_pong/floor");
-BENCHMARK(bare_ping_pong)->Name("channel_rendezvous/floor");
+BENCHMARK(bare_ping_pong_of_two)->Name("channel_ping_pong_of_two/floor");
+BENCHMARK(bare_ping_pong_of_two)->Name("channel_rendezvous_of_two/floor");
 
 // ---- A channel with room: one task fills it and empties it, value by value or at once; an item is a value ----
 
