@@ -2,6 +2,7 @@
 // What a server tells a person who looks at it from outside.
 #include "client.hpp"
 #include "server_process.hpp"
+#include "support/sanitizer.hpp"
 #include "support/skip.hpp"
 #include "swarm.hpp"
 
@@ -179,6 +180,7 @@ BOOST_AUTO_TEST_CASE(gdb_shows_the_tasks_of_a_process) {
 BOOST_AUTO_TEST_CASE(gdb_shows_the_tasks_of_a_core_file) {
     if (!can_debug()) return;
     if (!is_installed("gcore")) return skip("gcore", "it is not installed");
+    if (is_sanitized) return skip("core file", "it would hold the sanitizer's own terabytes");
     EchoServer server;
     Client client(server.endpoint());
     client.expect_echo(100);
