@@ -35,8 +35,7 @@ constexpr int look_signal = SIGURG;
 
 enum class Stage : int { idle, wanted, taking, taken };
 
-// Timed, as a forked child may have inherited it locked.
-std::timed_mutex one_at_a_time;
+std::mutex one_at_a_time;
 // Written by the asking thread before `wanted`, by the handler between `taking` and `taken`.
 std::atomic<Stage> stage{Stage::idle};
 pthread_t wanted_thread;
@@ -91,9 +90,21 @@ bool is_ours() {
     return ::sigaction(look_signal, nullptr, &now) == 0 && now.sa_handler == leat_note_stack;
 }
 
+constexpr std::chrono::milliseconds pause(1);
+
+/// Not locked if that takes too long, as a forked child may have inherited it locked. Tried again and again, since GCC 12's
+/// thread sanitizer takes the unlocking of a mutex that was locked with a limit of time for a mistake.
+std::unique_lock<std::mutex> take_turn() {
+    std::unique_lock turn(one_at_a_time, std::try_to_lock);
+    for (int i = 0; !turn && i < 2000; ++i) {
+        std::this_thread::sleep_for(pause);
+        (void)turn.try_lock();
+    }
+    return turn;
+}
+
 /// Whether the thread has answered.
 bool has_been_taken() {
-    constexpr std::chrono::milliseconds pause(1);
     for (int i = 0; i < 1000; ++i) {
         if (stage.load(std::memory_order_acquire) == Stage::taken) return true;
         std::this_thread::sleep_for(pause);
@@ -131,8 +142,8 @@ ThreadStack::~ThreadStack() = default;
 
 std::string ThreadStack::take() {
     if (thread_ == nullptr) return {};
-    std::unique_lock guard(one_at_a_time, std::chrono::seconds(2));
-    if (!guard || !is_ours()) return {};
+    std::unique_lock turn = take_turn();
+    if (!turn || !is_ours()) return {};
     wanted_thread = thread_->id;
     wanted_note = thread_->note;
     wanted_argument = thread_->argument;
