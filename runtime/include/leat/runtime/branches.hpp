@@ -134,13 +134,13 @@ public:
     std::string describe() const override { return Rule::name + BranchWait::describe(); }
 
 private:
-    template <std::size_t... I>
-    void start_all(std::index_sequence<I...>) noexcept {
-        (start(branches_[I], std::get<I>(tasks_).release().promise()), ...);
+    template <std::size_t... index>
+    void start_all(std::index_sequence<index...>) noexcept {
+        (start(branches_[index], std::get<index>(tasks_).release().promise()), ...);
     }
-    template <std::size_t... I>
-    value_type take_all(std::index_sequence<I...>) {
-        return value_type(Rule::template take<T>(branches_[I])...);
+    template <std::size_t... index>
+    value_type take_all(std::index_sequence<index...>) {
+        return value_type(Rule::template take<T>(branches_[index])...);
     }
 
     std::tuple<Task<T>...> tasks_;

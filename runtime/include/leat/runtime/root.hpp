@@ -70,10 +70,6 @@ private:
     bool is_orphan_ = false;
 };
 
-/// What a task that has come to its end gives, once; task.hpp has it, which includes this.
-template <class T>
-T take_value(TaskFrame& ended);
-
 template <class T>
 class TypedRoot final : public Root {
 public:
@@ -82,7 +78,7 @@ public:
 
     T take() {
         throw_if_failed();
-        return take_value<T>(task());
+        return static_cast<TaskPromise<T>&>(task()).take();
     }
 };
 
