@@ -316,11 +316,12 @@ void FinalSuspend::await_suspend(std::coroutine_handle<Promise> handle) const no
 template <class T>
 TaskAwaiter<T>::TaskAwaiter(Task<T>&& task) noexcept : TaskAwaiterBase(task.release().promise()) {}
 
+/// What a task that has come to its end gives, once.
 template <class T>
 T take_value(TaskFrame& ended) {
     return static_cast<TaskPromise<T>&>(ended).take();
 }
-/// What a task that has come to its end gives, once, or it throws what the task threw.
+/// The same, or it throws what the task threw.
 template <class T>
 T take_outcome(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended)) std::rethrow_exception(std::move(exception));
