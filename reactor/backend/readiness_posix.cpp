@@ -62,7 +62,7 @@ ssize_t without_interruption(Call call) noexcept {
 /// pass for the end of the stream, it is an error.
 Attempt failed(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
     if (errno == EAGAIN || errno == EWOULDBLOCK ||
-        (errno == EINTR && !(slot.reads_end && ready_bit == Slot::readable))) {
+        (errno == EINTR && !Access::finds_end(operation, slot))) {
         slot.clear(ready_bit);
         return Attempt::refused;
     }
@@ -433,7 +433,7 @@ bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
 
 Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
     Attempt outcome = attempt_once(operation, slot);
-    if (outcome == Attempt::ended || !slot.reads_end || Access::is_write(operation)) return outcome;
+    if (outcome == Attempt::ended || !Access::finds_end(operation, slot)) return outcome;
     end_read(operation, slot);
     return Attempt::ended;
 }

@@ -11,8 +11,9 @@ bool is_listener(const OperationRecord& operation) noexcept {
 
 // A connect has to be begun whatever the bits say; the waits ask for themselves; an empty buffer ends at once, but one
 // that is yet to come is not empty.
-bool must_try(OperationRecord& operation) noexcept {
+bool must_try(OperationRecord& operation, const Slot& slot) noexcept {
     using Kind = OperationRecord::Kind;
+    if (OperationAccess::finds_end(operation, slot)) return true;
     switch (operation.kind()) {
     case Kind::accept:
     case Kind::receive_lent:
@@ -42,7 +43,7 @@ bool ReadinessSelector::start(OperationRecord& operation, Slot& slot) noexcept {
         return true;
     }
     Attempt outcome = Attempt::partial;
-    if (slot.has(is_write ? Slot::writable : Slot::readable) || must_try(operation))
+    if (slot.has(is_write ? Slot::writable : Slot::readable) || must_try(operation, slot))
         outcome = attempt(operation, slot);
     if (outcome != Attempt::ended) return park(operation, slot, outcome);
     OperationAccess::state(operation) = OperationAccess::State::ended;

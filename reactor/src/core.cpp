@@ -421,6 +421,16 @@ void Core::end_reads(Slot& slot) noexcept {
     wake_foreign_loop();
 }
 
+void Core::begin_drain(Slot& slot) noexcept {
+    if (slot.is_draining || selector_ == nullptr) return;
+    slot.is_draining = true;
+    if (guard_.is_forked_child()) return;
+    const OperationRecord* reader = slot.waiting(false);
+    if (reader == nullptr || !OperationAccess::finds_end(*reader, slot)) return;
+    selector_->end_reads(slot);
+    wake_foreign_loop();
+}
+
 bool Core::cancel(OperationRecord& operation) noexcept {
     if (!operation.is_in_flight()) return false;
     Slot& slot = OperationAccess::slot(operation);

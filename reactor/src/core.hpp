@@ -65,6 +65,7 @@ public:
     Completions& completions() noexcept { return *this; }
     std::error_code bind(Source& source) noexcept;
     void end_reads(Slot& slot) noexcept;
+    void begin_drain(Slot& slot) noexcept;
     void set_asleep() noexcept;
     /// Where another loop waits for the native handle: what was queued for the kernel is not to wait for a poll.
     void flush_if_watched() noexcept {

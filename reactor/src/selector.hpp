@@ -78,8 +78,8 @@ public:
     virtual bool start(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
     virtual bool cancel(OperationRecord& operation, Slot& slot) noexcept = 0;
-    /// From here on a read that would wait ends as at the end of the stream, also the one that waits now
-    /// (`Slot::reads_end`).
+    /// Reads of the source have begun to end (`OperationAccess::finds_end`): the one that waits finds what has arrived, or the
+    /// end.
     virtual void end_reads(Slot& slot) noexcept = 0;
     /// The direction was shut down: the operation that waits in it is to find that. Asked for only where the kernel does not
     /// tell (`rearms`). Locked, too.

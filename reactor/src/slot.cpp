@@ -46,6 +46,7 @@ Slot* SlotTable::allocate(Completions& queue) noexcept {
     slot->bits = 0;
     slot->gathered = 0;
     slot->reads_end = false;
+    slot->is_draining = false;
     slot->watch = nullptr;
     slot->token = 0;
     return slot;

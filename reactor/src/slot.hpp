@@ -103,7 +103,13 @@ struct OperationAccess {
     static std::uint16_t& entry(OperationRecord& operation) noexcept { return operation.entry_; }
 
     static bool is_write(const OperationRecord& operation) noexcept {
-        return OperationRecord::is_write(operation.kind_);
+        return OperationRecord::is_write(operation.kind());
+    }
+    /// Whether the operation is a read that does not wait: where it would, it finds the end of the stream.
+    static bool finds_end(const OperationRecord& operation, const Slot& slot) noexcept {
+        if (!slot.reads_end && !slot.is_draining) [[likely]]
+            return false;
+        return !is_write(operation) && (slot.reads_end || operation.ends_in_drain());
     }
     // `value_` stays: it tells how far a transfer of several steps came.
     static void end(OperationRecord& operation, errc code) noexcept {

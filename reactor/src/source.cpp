@@ -72,6 +72,10 @@ void SourceWatch::end_reads() noexcept {
     if (detail::Slot* watched = slot()) detail::Core::of(*watched).end_reads(*watched);
 }
 
+void SourceWatch::begin_drain() noexcept {
+    if (detail::Slot* watched = slot()) detail::Core::of(*watched).begin_drain(*watched);
+}
+
 void SourceWatch::retry() noexcept {
     if (detail::Slot* watched = slot())
         detail::Core::retry(*watched, Interest::readable | Interest::writable);

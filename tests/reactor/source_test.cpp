@@ -291,6 +291,68 @@ BOOST_AUTO_TEST_CASE(read_that_waits_ends_when_reads_do) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(drain_ends_only_the_reads_that_are_marked) {
+    BOOST_TEST(!poll.bind(link.source));
+    SourceWatch watch(link.source);
+    Operation waiting = Operation::receive(link.source, buffer);
+    BOOST_TEST(!poll.submit(waiting));
+
+    watch.begin_drain();
+
+    BOOST_TEST(link.source.is_draining());
+    BOOST_TEST(glance(poll).events.empty());
+    write_text(link.peer.get(), "ab");
+    BOOST_TEST(harvest(poll).events.size() == 1u);
+    BOOST_TEST(waiting.transferred() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(marked_read_gives_what_has_arrived_and_then_the_end_in_a_drain) {
+    using Make = Operation (*)(Source&, std::span<std::byte>);
+    for (Make make :
+         {Make([](Source& source, std::span<std::byte> into) { return Operation::receive(source, into); }),
+          Make([](Source& source, std::span<std::byte>) { return Operation::receive_lent(source); })}) {
+        Link stream = stream_link();
+        // So that the queue has seen it empty before the drain.
+        Operation before = make(stream.source, buffer);
+        BOOST_TEST(!poll.submit(before));
+        write_text(stream.peer.get(), "x");
+        BOOST_TEST(harvest(poll).events.size() == 1u);
+        SourceWatch watch(stream.source);
+        watch.begin_drain();
+        write_text(stream.peer.get(), "ab");
+
+        Operation arrived = make(stream.source, buffer).until_drain();
+        BOOST_TEST(poll.submit(arrived));
+        Operation end = make(stream.source, buffer).until_drain();
+        BOOST_TEST(poll.submit(end));
+
+        BOOST_TEST(arrived.transferred() == 2u);
+        BOOST_TEST(!end.has_failed());
+        BOOST_TEST(end.transferred() == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(marked_read_that_waits_ends_when_a_drain_begins) {
+    using Make = Operation (*)(Source&, std::span<std::byte>);
+    for (Make make :
+         {Make([](Source& source, std::span<std::byte> into) { return Operation::receive(source, into); }),
+          Make([](Source& source, std::span<std::byte>) { return Operation::receive_lent(source); }),
+          Make([](Source& source, std::span<std::byte> into) { return Operation::peek(source, into); }),
+          Make([](Source& source, std::span<std::byte>) { return Operation::wait_readable(source); })}) {
+        Link stream = stream_link();
+        Operation waiting = make(stream.source, buffer).until_drain();
+        BOOST_TEST(!poll.submit(waiting));
+        SourceWatch watch(stream.source);
+
+        watch.begin_drain();
+        watch.begin_drain();
+
+        BOOST_TEST(glance(poll).events.size() == 1u);
+        BOOST_TEST(!waiting.has_failed());
+        BOOST_TEST(waiting.transferred() == 0u);
+    }
+}
+
 // A socket of Windows stays with its first queue, and does not say which one that is.
 BOOST_AUTO_TEST_CASE(source_that_serves_again_reads_again, *boost::unit_test::label("posix")) {
     BOOST_TEST(!poll.bind(link.source));

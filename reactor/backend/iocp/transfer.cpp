@@ -218,7 +218,7 @@ Step Transfer::receive_vector(Request& request) const noexcept {
 /// One call. `ended` says of a `receive_all` only that the call has.
 Step Transfer::receive_into(Request& request, WSABUF* buffers, DWORD count) const noexcept {
     OperationRecord& operation = *request.operation;
-    const bool reads_end = request.entry.slot->reads_end;
+    const bool reads_end = Access::finds_end(operation, *request.entry.slot);
     const bool is_tried = reads_end || request.entry.is_polled;
     DWORD received = 0;
     DWORD flags = 0;
@@ -252,7 +252,7 @@ Step Transfer::receive_lent(Request& request) const noexcept {
     }
     const DWORD error = received < 0 ? static_cast<DWORD>(::WSAGetLastError()) : 0;
     slot.queue->buffers->give_back(buffer);
-    if (error == WSAEWOULDBLOCK) return slot.reads_end ? end_read(operation) : poll(request, false);
+    if (error == WSAEWOULDBLOCK) return Access::finds_end(operation, slot) ? end_read(operation) : poll(request, false);
     return error != 0 ? end_read_with(operation, error) : Step::ended;
 }
 
@@ -268,7 +268,7 @@ Step Transfer::peek(Request& request) const noexcept {
     }
     const auto error = static_cast<DWORD>(::WSAGetLastError());
     if (error != WSAEWOULDBLOCK) return end_read_with(operation, error);
-    if (request.entry.slot->reads_end) return end_read(operation);
+    if (Access::finds_end(operation, *request.entry.slot)) return end_read(operation);
     return poll(request, false);
 }
 
@@ -512,7 +512,7 @@ Step Transfer::connect(Request& request) const noexcept {
 
 Step Transfer::wait_for(Request& request, bool is_write) const noexcept {
     if (!request.entry.is_socket) return end_with(*request.operation, ERROR_NOT_SUPPORTED);
-    if (!is_write && request.entry.slot->reads_end) return Step::ended;
+    if (Access::finds_end(*request.operation, *request.entry.slot)) return Step::ended;
     if (is_ready_now(socket_of(request.entry), is_write)) return Step::ended;
     return poll(request, is_write);
 }
@@ -591,7 +591,7 @@ Step Transfer::take_packet(Request& request, Request::Held was_held) const noexc
     if (was_withdrawn(request)) {
         if (errc obstacle = obstacle_of(request); obstacle != errc{}) return end_for(request, obstacle);
         // So that the reads of the source could end: what has arrived meanwhile is still to be had.
-        if (request.entry.slot->reads_end && !Access::is_write(*request.operation)) return advance(request);
+        if (Access::finds_end(*request.operation, *request.entry.slot)) return advance(request);
         if (is_outdated) {
             // A connect is not to be begun twice.
             if (request.operation->kind() == Kind::connect)

@@ -81,7 +81,7 @@ bool Streams::start(OperationRecord& operation, Slot& slot) noexcept {
         Access::end_with(operation, std::exchange(stream->error, std::uint8_t{0}));
         return true;
     }
-    if (slot.reads_end) {
+    if (Access::finds_end(operation, slot)) {
         rest(*stream);
         if (stream->piece_count != 0 || stream->error != 0) return start(operation, slot);
         attempt(operation, slot);
@@ -291,7 +291,7 @@ void Streams::go_on(Stream& stream) noexcept {
     if (Flight::has(*operation, Flight::cancelled)) {
         Access::error(*operation) = ECANCELED;
         end_waiting(stream);
-    } else if (stream.slot->reads_end) {
+    } else if (Access::finds_end(*operation, *stream.slot)) {
         if (attempt(*operation, *stream.slot) == Attempt::ended) end_waiting(stream);
     } else if (!stream.standing.is_resting) {
         arm(stream);

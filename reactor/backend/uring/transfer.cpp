@@ -53,7 +53,7 @@ Step take_received(OperationRecord& operation, Slot& slot, std::size_t received,
     }
     if (received == 0) return end_with(operation, -static_cast<std::int32_t>(errc::unexpected_end));
     const Step step = go_on(operation, received);
-    return step == Step::transfer && slot.reads_end ? tried(attempt(operation, slot)) : step;
+    return step == Step::transfer && Access::finds_end(operation, slot) ? tried(attempt(operation, slot)) : step;
 }
 
 Step take_sent(OperationRecord& operation, Slot& slot, std::size_t sent) noexcept {
@@ -77,7 +77,7 @@ Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) no
     case ECANCELED:
         // Not by whoever waits, for then the step does not matter: because reads end here, and what has arrived, or the end,
         // is to be found.
-        if (slot.reads_end && !Access::is_write(operation)) return tried(attempt(operation, slot));
+        if (Access::finds_end(operation, slot)) return tried(attempt(operation, slot));
         return Step::transfer;
     case EINTR:
         if (operation.kind() != Kind::connect) return Step::transfer;
@@ -113,7 +113,7 @@ bool is_transfer(Kind kind) noexcept {
 }
 
 bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept {
-    if (slot.reads_end && !Access::is_write(operation)) return true;
+    if (Access::finds_end(operation, slot)) return true;
     switch (operation.kind()) {
     case Kind::connect:
     case Kind::wait_readable:
@@ -173,7 +173,7 @@ Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, st
     if (is_polled) {
         if (result < 0 && result != -ECANCELED) return end_with(operation, -result);
         // Readiness that has arrived wins over a withdrawal, and so does what it brings.
-        if (result >= 0 || (slot.reads_end && !Access::is_write(operation)))
+        if (result >= 0 || Access::finds_end(operation, slot))
             return tried(attempt(operation, slot));
         return Step::poll;
     }

@@ -23,6 +23,12 @@ class TcpStream;
 class TcpReader;
 class TcpWriter;
 
+/// Marks a read that ends when the server drains: see `TcpStream::read`.
+struct UntilDrain {
+    explicit constexpr UntilDrain() noexcept {}
+};
+inline constexpr UntilDrain until_drain;
+
 /// How far an operation of several steps came, for whoever must know after an error or a cancellation.
 ///
 /// Lifetime: outlives the scope that may cancel the operation.
@@ -222,6 +228,23 @@ public:
     ///     if (chunk.empty()) co_return;
     ///     co_await stream.write_all(chunk);
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
+    /// Reads that end when the server drains: for the beginning of a request. In a drain they give what has arrived, or the end
+    /// of the stream at once; `is_draining` then tells it from the peer's. Once a request has begun, read its rest without
+    /// `until_drain`.
+    ///
+    ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
+    ///     if (received == 0) co_return;      // the peer has closed, or the server drains
+    ReadOperation read(std::span<std::byte> buffer, UntilDrain) noexcept {
+        return ReadOperation(Operation::receive(source_, buffer).until_drain());
+    }
+    ReceiveOperation receive(UntilDrain) noexcept {
+        return ReceiveOperation(Operation::receive_lent(source_).until_drain());
+    }
+    ReadOperation peek(std::span<std::byte> buffer, UntilDrain) noexcept {
+        return ReadOperation(Operation::peek(source_, buffer).until_drain());
+    }
+    /// Whether reads `until_drain` end now: the server that accepted the connection takes no more, and waits for those that it has.
+    bool is_draining() const noexcept { return source_.is_draining(); }
     /// Reads without taking: the next read finds the same bytes.
     ReadOperation peek(std::span<std::byte> buffer) noexcept {
         return ReadOperation(Operation::peek(source_, buffer));
@@ -277,6 +300,9 @@ public:
     /// In a drain (`ServeControl::drain`) it ends at once: who then finds nothing in the descriptor itself asks
     /// `source().reads_end()` before waiting again.
     ReadinessOperation readable() noexcept { return leat::readable(source_); }
+    ReadinessOperation readable(UntilDrain) noexcept {
+        return ReadinessOperation(Operation::wait_readable(source_).until_drain());
+    }
     /// Waits until a write would take something or fail. Counts as a write.
     ReadinessOperation writable() noexcept { return leat::writable(source_); }
 

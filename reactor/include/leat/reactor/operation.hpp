@@ -85,11 +85,13 @@ public:
           size_(other.size_),
           kind_(other.kind_),
           error_(other.error_) {
-        if (kind_ == Kind::receive_lent) other.lent_ = nullptr;
+        if (kind() == Kind::receive_lent) other.lent_ = nullptr;
     }
     OperationRecord& operator=(OperationRecord&&) = delete;
 
-    Kind kind() const noexcept { return kind_; }
+    Kind kind() const noexcept { return static_cast<Kind>(static_cast<unsigned>(kind_) & kind_bits); }
+    /// Whether it is a read that ends when its source drains (`SourceWatch::begin_drain`), as at the end of the stream.
+    bool ends_in_drain() const noexcept { return (static_cast<unsigned>(kind_) & until_drain_bit) != 0; }
     bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
     /// Whether it was submitted and has not ended.
     bool is_in_flight() const noexcept { return state_ == State::in_flight; }
@@ -110,7 +112,7 @@ public:
     /// What was received into a buffer of the queue's, once: from then on the caller has the buffer. Empty at the end of the
     /// stream.
     LentBuffer take_buffer() noexcept {
-        if (kind_ != Kind::receive_lent || lent_ == nullptr) return LentBuffer();
+        if (kind() != Kind::receive_lent || lent_ == nullptr) return LentBuffer();
         return LentBuffer(std::exchange(lent_, nullptr), value_);
     }
 
@@ -147,6 +149,10 @@ protected:
     /// Of a `send` or `send_all` that has not been submitted, and whose buffer was tried on an idle source: notes what that
     /// brought. True: it has ended. False: it is to be submitted, for what is left.
     bool go_on_after_send(std::ptrdiff_t sent) noexcept;
+
+    void end_in_drain() noexcept {
+        kind_ = static_cast<Kind>(static_cast<unsigned>(kind_) | until_drain_bit);
+    }
 
     bool is_out_of_hands() const noexcept { return state_ > State::ended; }
 
@@ -186,7 +192,8 @@ private:
         std::size_t size_;
         std::byte* lent_;
     };
-    // In this order, so that one store of a small number begins all four.
+    static constexpr unsigned kind_bits = 0x7f, until_drain_bit = 0x80;
+    // In this order, so that one store of a small number begins all four. `kind_` holds `until_drain_bit` too.
     Kind kind_;
     State state_ = State::idle;
     // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again. Of an awaiter: see `is_ready`.
@@ -384,6 +391,15 @@ public:
     }
     static Operation wait_writable(Source& source) noexcept {
         return {Kind::wait_writable, source, nullptr, 0};
+    }
+
+    /// The same read, but while its source drains (`SourceWatch::begin_drain`) it does not wait: it gives what has arrived, or
+    /// the end of the stream. For reads that wait for the beginning of something, which a drain need not wait for.
+    ///
+    ///     Operation first = Operation::receive(socket, buffer).until_drain();
+    Operation until_drain() && noexcept {
+        end_in_drain();
+        return std::move(*this);
     }
 
     Operation(Operation&&) noexcept = default;

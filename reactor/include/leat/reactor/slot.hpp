@@ -62,6 +62,8 @@ struct alignas(64) Slot {
     std::uint8_t gathered = 0;
     // Operation mode: a read that finds nothing ends as at the end of the stream.
     bool reads_end = false;
+    // Operation mode: the same for reads that end in a drain (`OperationRecord::ends_in_drain`).
+    bool is_draining = false;
     OperationRecord* reader = nullptr;
     OperationRecord* writer = nullptr;
     // Told of the end.

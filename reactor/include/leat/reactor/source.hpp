@@ -81,8 +81,10 @@ public:
         return slot_;
     }
 
-    /// Whether `SourceWatch::end_reads` has been asked for.
+    /// Whether `SourceWatch::end_reads` has been called.
     bool reads_end() const noexcept { return slot_->reads_end; }
+    /// Whether `SourceWatch::begin_drain` has been called.
+    bool is_draining() const noexcept { return slot_->is_draining; }
 
 private:
     friend class detail::Core;
@@ -119,6 +121,8 @@ public:
     /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
     /// all that come. The connection itself does not change, and goes on taking what the peer sends.
     void end_reads() noexcept;
+    /// The same for reads that are marked so alone (`Operation::until_drain`); others go on waiting.
+    void begin_drain() noexcept;
     /// As `Source::retry`, of both directions.
     void retry() noexcept;
 
