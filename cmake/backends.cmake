@@ -44,11 +44,9 @@ leat_backend(
         fork_guard_linux.cpp
         readiness_posix.cpp
         uring/buffer_ring.cpp
-        uring/listeners.cpp
         uring/requests.cpp
         uring/ring.cpp
         uring/selector.cpp
-        uring/streams.cpp
         uring/transfer.cpp)
 
 leat_backend(

@@ -29,11 +29,20 @@ void listen_at(NativeHandle handle, const Address& address, const ListenOptions&
 
 }  // namespace
 
+namespace {
+
+/// What a listener has accepted is a socket of the same kind.
+Source accepted_by(bool is_tcp, NativeHandle handle) noexcept {
+    return is_tcp ? Source::tcp(handle) : Source(handle);
+}
+
+}  // namespace
+
 TcpListener TcpListener::bind(const Address& address) { return bind(address, ListenOptions()); }
 
 TcpListener TcpListener::bind(const Address& address, const ListenOptions& options) {
     std::error_code error;
-    TcpListener listener(Source(socket::open_tcp(address.family(), error)));
+    TcpListener listener(Source::tcp(socket::open_tcp(address.family(), error)));
     if (!error) listen_at(listener.native_handle(), address, options, error);
     if (error) throw std::system_error(error, "listen on " + to_string(address));
     return listener;
@@ -67,7 +76,7 @@ std::optional<TcpStream> TcpListener::try_accept(std::error_code& error) noexcep
         if (!error) source_.rearm(Interest::readable);
         return std::nullopt;
     }
-    return TcpStream(Source(accepted));
+    return TcpStream(accepted_by(source_.is_known_as_tcp(), accepted));
 }
 
 std::optional<TcpStream> TcpListener::try_accept() {
@@ -80,7 +89,7 @@ AcceptOperation::~AcceptOperation() {
 
 TcpStream AcceptOperation::take() noexcept {
     is_taken_ = true;
-    return TcpStream(Source(accepted()));
+    return TcpStream(accepted_by(is_tcp_, accepted()));
 }
 
 TcpStream AcceptOperation::await_resume() {

@@ -52,7 +52,7 @@ ConnectOperation::ConnectOperation(ConnectOperation&& other) noexcept
 bool ConnectOperation::await_ready() noexcept {
     if (is_stopped()) return false;
     std::error_code error;
-    socket_ = Source(socket::open_tcp(address_.family(), error));
+    socket_ = Source::tcp(socket::open_tcp(address_.family(), error));
     if (!error && options_.no_delay) {
         socket::set_option(socket_.native_handle(), socket::Option::no_delay, 1, error);
     }
@@ -84,7 +84,7 @@ ConnectOperation TcpStream::connect(const Address& address, const ConnectOptions
 
 TcpStream TcpStream::start_connect(const Address& address) {
     std::error_code error;
-    TcpStream stream(Source(socket::open_tcp(address.family(), error)));
+    TcpStream stream(Source::tcp(socket::open_tcp(address.family(), error)));
     if (!error) socket::set_option(stream.native_handle(), socket::Option::no_delay, 1, error);
     if (!error) socket::connect(stream.native_handle(), address, error);
     if (error) throw std::system_error(error, "connect to " + to_string(address));
@@ -110,8 +110,6 @@ void rearm_if_short(Source& source, Interest direction, std::optional<std::size_
 }  // namespace
 
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    if (std::size_t ahead = source_.take_ahead(buffer, true, error)) return ahead;
-    if (error) return std::nullopt;
     std::optional<std::size_t> received = socket::try_receive(native_handle(), buffer, false, error);
     if (!error) rearm_if_short(source_, Interest::readable, received, buffer.size());
     if (!received && !error && source_.reads_end()) return 0;
@@ -123,8 +121,6 @@ std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
 }
 
 std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
-    if (std::size_t ahead = source_.take_ahead(buffer, false, error)) return ahead;
-    if (error) return std::nullopt;
     std::optional<std::size_t> seen = socket::try_receive(native_handle(), buffer, true, error);
     if (!seen && !error) source_.rearm(Interest::readable);
     if (!seen && !error && source_.reads_end()) return 0;

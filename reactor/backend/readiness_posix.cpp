@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -40,6 +41,19 @@ constexpr short half_closed = 0;
 /// The largest transfer of one call (read(2), NOTES); more would be cut by the kernel anyhow.
 constexpr std::size_t largest_transfer = 0x7ffff000;
 
+bool is_tcp(const Slot& slot) noexcept {
+    if (slot.is_tcp) return true;
+#if defined(SO_PROTOCOL)
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    return ::getsockopt(slot.handle, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+           protocol == IPPROTO_TCP;
+#else
+    // Only those that come from the sockets of `net` are known.
+    return false;
+#endif
+}
+
 /// Of a call that moved `bytes` of the `asked` ones.
 void note_moved(Slot& slot, std::size_t bytes, std::size_t asked, std::uint8_t ready_bit,
                 std::uint8_t closed_bit) noexcept {
@@ -61,8 +75,7 @@ ssize_t without_interruption(Call call) noexcept {
 /// source then is asked, says that it is ready, and is reported anew (`ReadinessSelector::recheck`). But where that would
 /// pass for the end of the stream, it is an error.
 Attempt failed(OperationRecord& operation, Slot& slot, std::uint8_t ready_bit) noexcept {
-    if (errno == EAGAIN || errno == EWOULDBLOCK ||
-        (errno == EINTR && !Access::finds_end(operation, slot))) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK || (errno == EINTR && !Access::finds_end(operation, slot))) {
         slot.clear(ready_bit);
         return Attempt::refused;
     }
@@ -333,14 +346,23 @@ Attempt connect(OperationRecord& operation, Slot& slot) noexcept {
     return Attempt::ended;
 }
 
-bool asks_ready(const Slot& slot, short events) noexcept {
+/// What poll(2) says of the descriptor. It reports errors whatever is asked for, and goes on reporting one while there is
+/// something in the socket's error queue (timestamps, notifications of zero-copy sends): that is no readiness.
+short poll_now(const Slot& slot, short events) noexcept {
     pollfd question{slot.handle, events, 0};
-    // Of a descriptor that cannot be asked, the call itself is to tell the error.
-    return ::poll(&question, 1, 0) != 0;
+    // For a descriptor that cannot be polled, the call itself is to report the error.
+    return ::poll(&question, 1, 0) < 0 ? events : question.revents;
+}
+
+bool is_ready(short reported, short events) noexcept {
+    return (reported & (events | POLLHUP | POLLNVAL)) != 0;
 }
 
 Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
-    if (asks_ready(slot, events)) return Attempt::ended;
+    const short reported = poll_now(slot, events);
+    if (is_ready(reported, events)) return Attempt::ended;
+    // A pipe without a reader and a datagram socket have no other way to report an error; TCP reports a hang-up too.
+    if ((reported & POLLERR) != 0 && !is_tcp(slot)) return Attempt::ended;
     slot.clear(bit);
     return Attempt::partial;
 }
@@ -438,6 +460,11 @@ Attempt attempt(OperationRecord& operation, Slot& slot) noexcept {
     return Attempt::ended;
 }
 
+void learn_short_reads(Slot& slot) noexcept {
+    slot.is_tcp = is_tcp(slot);
+    if (!slot.is_tcp) slot.set(Slot::read_closed);
+}
+
 bool holds_nothing(OperationRecord& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
     return std::all_of(buffers, buffers + Access::size(operation),
@@ -477,7 +504,8 @@ std::ptrdiff_t send_on_idle(Slot& idle, const void* data, std::size_t size) noex
 }
 
 bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept {
-    return asks_ready(slot, OperationAccess::is_write(operation) ? POLLOUT : POLLIN | half_closed);
+    const short events = OperationAccess::is_write(operation) ? POLLOUT : POLLIN | half_closed;
+    return is_ready(poll_now(slot, events), events);
 }
 
 }  // namespace leat::detail

@@ -36,6 +36,11 @@ ReadinessSelector::ReadinessSelector(const SelectorContext& context) noexcept
     completions_.send = send_on_idle;
 }
 
+std::error_code ReadinessSelector::bind(Slot& slot) noexcept {
+    learn_short_reads(slot);
+    return {};
+}
+
 bool ReadinessSelector::start(OperationRecord& operation, Slot& slot) noexcept {
     bool is_write = OperationAccess::is_write(operation);
     if (slot.waiting(is_write) != nullptr) {

@@ -34,6 +34,7 @@ inline std::uint32_t generation_of(std::uint64_t mark) noexcept {
 /// again; so what it announced is kept as bits on the slot, cleared only by a call that found the direction empty.
 class ReadinessSelector : public Selector {
 public:
+    std::error_code bind(Slot& slot) noexcept final;
     bool start(OperationRecord& operation, Slot& slot) noexcept final;
     bool cancel(OperationRecord& operation, Slot& slot) noexcept final;
     void end_reads(Slot& slot) noexcept final;

@@ -117,19 +117,12 @@ void Core::retry(Slot& slot, Interest interest) noexcept {
     if (interest.is_writable()) core.selector_->retry(slot, true);
 }
 
-std::size_t Core::take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
-                             std::error_code& error) noexcept {
-    Core& core = of(slot);
-    const bool has_kernel = core.selector_ != nullptr && !core.guard_.is_forked_child();
-    if (slot.use != Slot::Use::operations || !has_kernel) return 0;
-    return core.selector_->take_ahead(slot, buffer, takes, error);
-}
-
 /// Locked. The new slot holds a reference on the core for its source.
 Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
     Slot* slot = slots_.allocate(*this);
     if (slot == nullptr) return nullptr;
     slot->handle = source.handle_;
+    slot->is_tcp = source.is_tcp_;
     slot->use = use;
     source.slot_ = slot;
     retain();
@@ -395,14 +388,11 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
         error = make_error_code(std::errc::not_enough_memory);
         return false;
     }
-    error = selector_->bind(*slot);
-    if (error) {
-        give_slot_back(source);
-        return false;
-    }
     // Nothing is known yet, so the first call of each direction asks the socket itself.
     slot->bits = Slot::readable | Slot::writable;
-    return true;
+    error = selector_->bind(*slot);
+    if (error) give_slot_back(source);
+    return !error;
 }
 
 std::error_code Core::bind(Source& source) noexcept {

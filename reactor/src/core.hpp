@@ -85,8 +85,6 @@ public:
     static void detach(Source& source) noexcept;
     static void rearm(Source& source, Interest interest) noexcept;
     static void retry(Slot& slot, Interest interest) noexcept;
-    static std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
-                                  std::error_code& error) noexcept;
     static void abandon(OperationRecord& operation) noexcept;
 
 private:

@@ -88,10 +88,6 @@ public:
     /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the
     /// `Completions`, with `errc::closed` unless a result came first. It may wait until the kernel has let go of it.
     virtual void detach(Slot& slot) noexcept = 0;
-    /// What was read ahead of a source (`Source::take_ahead`).
-    virtual std::size_t take_ahead(Slot&, std::span<std::byte>, bool /*takes*/, std::error_code&) noexcept {
-        return 0;
-    }
     /// Of an operation that `cancel` could not withdraw: returns when it has been pushed to the `Completions`.
     virtual void await_end(OperationRecord&) noexcept {}
 

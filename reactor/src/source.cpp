@@ -10,12 +10,14 @@ namespace leat {
 
 Source::Source(Source&& other) noexcept
     : handle_(std::exchange(other.handle_, invalid_handle)),
+      is_tcp_(other.is_tcp_),
       slot_(std::exchange(other.slot_, &detail::no_slot)) {}
 
 Source& Source::operator=(Source&& other) noexcept {
     if (this == &other) return *this;
     close();
     handle_ = std::exchange(other.handle_, invalid_handle);
+    is_tcp_ = other.is_tcp_;
     slot_ = std::exchange(other.slot_, &detail::no_slot);
     return *this;
 }
@@ -44,11 +46,6 @@ void Source::rearm(Interest interest) noexcept {
 
 void Source::retry(Interest interest) noexcept {
     if (has_slot()) detail::Core::retry(*slot_, interest);
-}
-
-std::size_t Source::take_ahead(std::span<std::byte> buffer, bool takes, std::error_code& error) noexcept {
-    error.clear();
-    return has_slot() ? detail::Core::take_ahead(*slot_, buffer, takes, error) : 0;
 }
 
 void Source::detach() noexcept {

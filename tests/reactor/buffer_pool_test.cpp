@@ -111,6 +111,34 @@ BOOST_AUTO_TEST_CASE(warm_pool_allocates_nothing) {
     BOOST_TEST(allocations_made() - before == many);
 }
 
+BOOST_AUTO_TEST_CASE(memory_of_a_flood_goes_back_but_for_a_reserve) {
+    constexpr std::size_t flood = 10'000;
+    take(flood);
+    const std::size_t at_the_most = pool->slabs();
+    const std::size_t allocations_at_the_most = outstanding_allocations();
+
+    give_all_back();
+
+    BOOST_TEST(at_the_most >= flood / 64);
+    BOOST_TEST(pool->slabs() == BufferPool::slabs_in_reserve);
+    BOOST_TEST(outstanding_allocations() <= allocations_at_the_most - (at_the_most - pool->slabs()));
+    take(1);
+    BOOST_TEST(pool->slabs() == BufferPool::slabs_in_reserve);
+}
+
+BOOST_AUTO_TEST_CASE(slab_that_is_nearly_full_is_filled_before_an_unused_one) {
+    take(many);
+    std::byte* first = taken.front();
+    taken.erase(taken.begin());
+    const std::size_t slabs = pool->slabs();
+
+    BufferPool::of(first).give_back(first);
+    taken.push_back(pool->take());
+
+    BOOST_TEST(taken.back() == first);
+    BOOST_TEST(pool->slabs() == slabs);
+}
+
 BOOST_AUTO_TEST_CASE(many_buffers_come_with_one_allocation) {
     taken.reserve(60);
     const std::size_t before = allocations_made();

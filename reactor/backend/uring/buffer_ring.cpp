@@ -41,7 +41,7 @@ bool BufferRing::open() noexcept {
     return true;
 }
 
-bool BufferRing::top_up() noexcept {
+bool BufferRing::fill() noexcept {
     int added = 0;
     while (unused_count_ != 0) {
         std::byte* buffer = completions_.take_buffer();
@@ -56,8 +56,8 @@ bool BufferRing::top_up() noexcept {
     return unused_count_ != size_;
 }
 
-std::byte* BufferRing::take(const io_uring_cqe& completion) noexcept {
-    const auto number = static_cast<std::uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT);
+std::byte* BufferRing::take(std::uint32_t completion_flags) noexcept {
+    const auto number = static_cast<std::uint16_t>(completion_flags >> IORING_CQE_BUFFER_SHIFT);
     std::byte* buffer = buffers_[number];
     buffers_[number] = nullptr;
     unused_[unused_count_++] = number;

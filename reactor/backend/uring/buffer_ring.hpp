@@ -32,12 +32,19 @@ public:
     /// Tells the kernel of the ring, unless it knows. False: it does not take one.
     bool open() noexcept;
     /// Replaces what was handed out. False: not one buffer is there, for want of memory.
-    bool top_up() noexcept;
+    bool top_up() noexcept {
+        // None were asked for, or all are there.
+        if (unused_count_ == 0) [[likely]]
+            return true;
+        return fill();
+    }
 
     /// The buffer that the end of a request names, which is lent from here on.
-    std::byte* take(const io_uring_cqe& completion) noexcept;
+    std::byte* take(std::uint32_t completion_flags) noexcept;
 
 private:
+    bool fill() noexcept;
+
     static constexpr std::uint32_t largest_size = 64;
     static constexpr std::size_t bytes = largest_size * sizeof(io_uring_buf);
 

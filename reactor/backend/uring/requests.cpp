@@ -17,44 +17,31 @@ bool will_pass(int error) noexcept {
 }  // namespace
 
 io_uring_sqe* Requests::demand() noexcept {
-    for (;;) {
-        io_uring_sqe* request = ring_.next_request();
-        if (request != nullptr) return request;
-        const int error = ring_.enter(0, std::nullopt);
-        if (!will_pass(error)) return nullptr;
-        if (error == EBUSY || error == EAGAIN) {
-            reap();
-            ::sched_yield();
-        }
-    }
+    if (io_uring_sqe* request = ring_.next_request()) [[likely]]
+        return request;
+    return make_room(1) ? ring_.next_request() : nullptr;
 }
 
-void Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
+bool Requests::make_room(unsigned wanted) noexcept {
+    for (int tries = 0; ring_.room() < wanted; ++tries) {
+        if (tries == most_tries) return false;
+        const int error = ring_.enter(0, std::nullopt);
+        if (!will_pass(error)) return false;
+        if (error != EBUSY && error != EAGAIN) continue;
+        reap();
+        ::sched_yield();
+    }
+    return true;
+}
+
+bool Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
     io_uring_sqe* request = demand();
-    if (request == nullptr) return;
+    if (request == nullptr) return false;
     ::io_uring_prep_cancel64(request, mark, 0);
     request->user_data = answer;
     // That it was found is told by its own end.
     request->flags = IOSQE_CQE_SKIP_SUCCESS;
-}
-
-void Requests::take_back(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
-    if (!standing.is_armed || standing.is_cancelling) return;
-    standing.is_cancelling = true;
-    cancel(mark, answer);
-}
-
-void Requests::take_back_again(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
-    if (!standing.is_cancelling) return;
-    standing.is_cancelling = false;
-    take_back(standing, mark, answer);
-}
-
-void Requests::lay_to_rest(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept {
-    standing.is_resting = true;
-    take_back(standing, mark, answer);
-    while (standing.is_armed && advance(1)) {
-    }
+    return true;
 }
 
 bool Requests::advance(unsigned wanted) noexcept {

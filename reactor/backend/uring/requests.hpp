@@ -19,13 +19,9 @@ struct Mark {
     enum class Kind : std::uint8_t {
         own,
         operation,
-        listener,
-        stream,
-        // Of the asking for an end, which carries the slot.
+        // Of a request to cancel, which carries the slot.
         cancel_read,
         cancel_write,
-        cancel_listener,
-        cancel_stream,
     };
     static constexpr std::uint64_t kind_bits = 7;
 
@@ -36,24 +32,6 @@ struct Mark {
     template <class T>
     static T& owner_of(std::uint64_t mark) noexcept {
         return *reinterpret_cast<T*>(static_cast<std::uintptr_t>(mark & ~kind_bits));
-    }
-};
-
-/// A request that stays with the kernel and is answered more than once ("multishot", io_uring_enter(2)), until it is taken back.
-/// All false at first.
-struct Standing {
-    // The kernel has it; it was asked to give it back; it is not to be made again.
-    bool is_armed : 1;
-    bool is_cancelling : 1;
-    bool is_resting : 1;
-    // An operation waits for an answer. Only then is the slot looked at, since while none does any thread may close the
-    // source.
-    bool is_awaited : 1;
-
-    void note_answer(const io_uring_cqe& completion) noexcept {
-        if ((completion.flags & IORING_CQE_F_MORE) != 0) return;
-        is_armed = false;
-        is_cancelling = false;
     }
 };
 
@@ -80,24 +58,23 @@ public:
     /// What an operation ends with that gets no request.
     static constexpr std::int32_t unusable = EBADF;
 
-    /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the ring can no longer be used.
+    /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the kernel takes no request now, for
+    /// lack of memory, or none at all any more.
     io_uring_sqe* demand() noexcept;
-    /// After that it is the kernel's, until its last end.
+    /// Whether so many requests can be queued that the kernel takes them in one call, as a chain of linked ones has to be. After
+    /// this `demand` gives as many. At most the size of the queue.
+    bool make_room(unsigned wanted) noexcept;
+    /// After that it is the kernel's, until its last completion.
     void mark(io_uring_sqe& request, std::uint64_t mark) noexcept {
         request.user_data = mark;
-        ++held_;
+        note_held();
     }
-    /// Asks for a request to be ended. If that finds none, the end of the asking comes to the taker, as `answer`: the request
-    /// may have ended, or have been between two tries, where the kernel does not see it; then it has to be asked for
-    /// again.
-    void cancel(std::uint64_t mark, std::uint64_t answer) noexcept;
-
-    /// Asks for a standing request to be given back; its last answer tells that it is.
-    void take_back(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
-    /// The same once more, where it was not found.
-    void take_back_again(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
-    /// Returns when it is back, and is not to be made again.
-    void lay_to_rest(Standing& standing, std::uint64_t mark, std::uint64_t answer) noexcept;
+    /// A request, or a chain of them, that has one last completion is the kernel's.
+    void note_held() noexcept { ++held_; }
+    /// Asks the kernel to cancel a request. If it finds none, the completion of the asking goes to the taker, as `answer`: the
+    /// request may have ended, or have been on its way from one state to the next, where the kernel does not see it; then
+    /// ask again. False: the kernel takes no request now (`demand`).
+    [[nodiscard]] bool cancel(std::uint64_t mark, std::uint64_t answer) noexcept;
 
     /// Enters until there are `wanted` ends, and takes those that are there. False: the ring can no longer be used by this
     /// thread.
@@ -111,6 +88,9 @@ public:
     void end_all() noexcept;
 
 private:
+    // How often a kernel that has no memory for requests is asked before the caller hears of it.
+    static constexpr int most_tries = 1000;
+
     Ring ring_;
     Taker& taker_;
     std::size_t held_ = 0;

@@ -62,6 +62,8 @@ public:
         return static_cast<unsigned>(request - ring_.sq.sqes);
     }
     unsigned unsubmitted() const noexcept { return tail_ - head(); }
+    /// How many requests have a place before the next `enter`.
+    unsigned room() const noexcept { return entries_ - unsubmitted(); }
 
     /// Submits what is queued, lets the kernel do what it has put off, and waits until there are `wanted` ends of requests
     /// (none: not at all) or the time has passed. Zero, or the kernel's error number; ETIME is none. The first thread that
@@ -77,14 +79,17 @@ public:
     std::uint64_t overflows() const noexcept { return overflows_; }
     bool has_completions() const noexcept { return load(ring_.cq.ktail) != *ring_.cq.khead; }
 
-    /// Calls `take(completion)` for all that are there, and for what comes meanwhile. Gives how many. `take` may queue requests
-    /// and enter.
+    /// Calls `take(completion)` for those that are there now; what comes meanwhile is left for the next call, so that whoever
+    /// makes completions faster than they are taken holds nobody up. Returns how many. `take` may queue requests, enter,
+    /// and reap.
     template <class Take>
     unsigned reap(Take take) {
+        const unsigned end = load(ring_.cq.ktail);
         unsigned count = 0;
         for (;;) {
             const unsigned head = *ring_.cq.khead;
-            if (head == load(ring_.cq.ktail)) return count;
+            // Not "equal": a nested call may have gone beyond.
+            if (static_cast<std::int32_t>(end - head) <= 0) return count;
             // Copied, and its place given back before anybody else looks at the queue.
             const io_uring_cqe completion = ring_.cq.cqes[head & completion_mask_];
             std::atomic_ref(*ring_.cq.khead).store(head + 1, std::memory_order_release);

@@ -2,10 +2,10 @@
 //
 // The Linux backend on io_uring(7).
 //
-// Operations are handed to the kernel in batches: one call a turn submits what the tasks have asked for and waits. What
-// the kernel would not wait with (a read of what is no socket, say) is tried by us whenever the ring says that it is
-// ready. Sources in interest mode stand in an epoll set that the ring watches, since a ring is one thread's and registering is
-// everybody's.
+// Operations are submitted to the kernel in batches: one call per loop iteration submits what the tasks have asked for
+// and waits. How an operation waits is told in transfer.hpp. Nothing is taken from the kernel that no operation asked
+// for: no request outlives the operation that it was made for. Sources in interest mode are in an epoll set that the
+// ring polls, since a ring belongs to one thread and any thread may register.
 
 #include "src/selector.hpp"
 
@@ -13,14 +13,14 @@
 #include "backend/epoll_set.hpp"
 #include "backend/fork_guard.hpp"
 #include "backend/readiness.hpp"
-#include "backend/uring/listeners.hpp"
+#include "backend/uring/buffer_ring.hpp"
 #include "backend/uring/requests.hpp"
-#include "backend/uring/streams.hpp"
 #include "backend/uring/transfer.hpp"
+
+#include <leat/reactor/buffer_pool.hpp>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <span>
@@ -48,8 +48,7 @@ public:
           guard_(context.guard),
           requests_(options, *this),
           wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd"),
-          listeners_(requests_, completions_),
-          streams_(requests_, completions_),
+          buffers_(requests_.ring(), completions_),
           headers_(std::make_unique<msghdr[]>(requests_.ring().entries())) {}
 
     ~UringSelector() override {
@@ -57,7 +56,6 @@ public:
         is_ending_ = true;
         // The kernel must have let go of the memory of whoever still waits.
         requests_.end_all();
-        streams_.drop_pieces(slots_);
     }
 
     // ---- Interest ----
@@ -80,16 +78,9 @@ public:
             return true;
         }
         Access::entry(operation) = 0;
-        if (operation.kind() == Kind::accept) return listeners_.start(operation, slot);
-        if (stays_with_kernel(operation)) {
-            if (!may_try(operation, slot) || attempt(operation, slot) != Attempt::ended)
-                return streams_.start(operation, slot);
-            Access::state(operation) = Access::State::ended;
-            return true;
-        }
-        const bool is_served =
-            !is_write && Streams::reads_ahead(slot) && streams_.serve(operation, slot) == Streams::Found::all;
-        const Step step = is_served ? Step::ended : begin(operation, slot);
+        if (operation.kind() == Kind::receive_lent && !takes_from_ring())
+            Flight::set(operation, Flight::polled);
+        const Step step = begin(operation, slot);
         if (step == Step::ended) {
             Access::state(operation) = Access::State::ended;
             return true;
@@ -100,59 +91,25 @@ public:
         return false;
     }
 
-    bool cancel(OperationRecord& operation, Slot& slot) noexcept override {
-        if (operation.kind() == Kind::accept) {
-            slot.unpark(false);
-            listeners_.note_unwanted(slot);
-            // From here on any thread may close the listener: what is not submitted would find another file then.
-            if (ring().unsubmitted() != 0) give_to_kernel();
-            return true;
-        }
-        if (stays_with_kernel(operation)) {
-            Flight::set(operation, Flight::cancelled);
-            streams_.withdraw(slot);
-            return false;
-        }
-        if (!Flight::has(operation, Flight::cancelled)) withdraw(operation, Flight::cancelled);
+    bool cancel(OperationRecord& operation, Slot&) noexcept override {
+        if (!Flight::has(operation, Flight::cancelled)) end_request(operation, Flight::cancelled);
         return false;
     }
 
-    std::size_t take_ahead(Slot& slot, std::span<std::byte> buffer, bool takes,
-                           std::error_code& error) noexcept override {
-        return Streams::reads_ahead(slot) ? streams_.take_ahead(slot, buffer, takes, error) : 0;
-    }
-
     void end_reads(Slot& slot) noexcept override {
-        OperationRecord* operation = slot.waiting(false);
-        if (operation == nullptr || operation->kind() == Kind::accept) return;
-        if (stays_with_kernel(*operation)) {
-            streams_.end_reads(slot);
-            return;
-        }
         // What comes back then finds what has arrived, or the end.
-        withdraw(*operation, Flight::ending);
+        if (OperationRecord* operation = slot.waiting(false)) end_request(*operation, Flight::ending);
     }
 
     void detach(Slot& slot) noexcept override {
-        if (!guard_.is_owner()) {
-            // Nobody waits, then; but the request of a listener or a stream may be with the kernel.
-            has_stale_.store(true, std::memory_order_release);
-            wake();
-            return;
-        }
-        listeners_.detach(slot);
-        streams_.detach(slot);
-        for (bool is_write : {false, true}) {
-            OperationRecord* operation = slot.waiting(is_write);
-            if (operation == nullptr || stays_with_kernel(*operation)) continue;
-            withdraw(*operation, Flight::closing);
-        }
+        // No request outlives its operation, and another thread closes a source only while nobody waits on it.
+        if (!guard_.is_owner()) return;
+        for (bool is_write : {false, true})
+            if (OperationRecord* operation = slot.waiting(is_write)) end_request(*operation, Flight::closing);
         // A request that is not submitted yet would find another file under the number, and one that is would keep
         // the file open.
-        for (bool is_write : {false, true}) {
-            OperationRecord* operation = slot.waiting(is_write);
-            if (operation != nullptr && !stays_with_kernel(*operation)) await_end(*operation);
-        }
+        for (bool is_write : {false, true})
+            if (OperationRecord* operation = slot.waiting(is_write)) await_end(*operation);
     }
 
     void await_end(OperationRecord& operation) noexcept override {
@@ -167,6 +124,7 @@ public:
 
     void flush() noexcept override {
         arm();
+        buffers_.top_up();
         if (ring().unsubmitted() != 0) give_to_kernel();
         answer_watcher();
     }
@@ -174,17 +132,15 @@ public:
     void wait(Harvest& harvest, std::optional<Duration> timeout) override {
         if (harvest.room() == 0) return;
         arm();
-        if (has_stale_.load(std::memory_order_relaxed)) detach_stale(harvest);
-        streams_.top_up();
+        if (owes_cancels_) [[unlikely]]
+            cancel_what_is_owed(harvest);
+        buffers_.top_up();
         if (has_more_readiness_ || ring().has_completions()) timeout = Duration::zero();
         const bool sleeps = !timeout || *timeout > Duration::zero();
-        if (sleeps) listeners_.rest();
-        if (sleeps || ring().unsubmitted() != 0 || ring().needs_enter()) {
-            const int error = ring().enter(sleeps ? 1 : 0, timeout);
-            // Others pass: a signal, and want of memory or of places for ends, which are taken now.
-            if (error != 0 && error != EINTR && error != EAGAIN && error != EBUSY)
-                throw std::system_error(error, std::system_category(), "leat: io_uring_enter");
-        }
+        if (sleeps || ring().unsubmitted() != 0 || ring().needs_enter()) enter(sleeps ? 1 : 0, timeout);
+        // A call that does not wait takes a chain one step further: from its poll to its transfer.
+        for (int steps = 1; !sleeps && steps < steps_of_chain && !ring().has_completions(); ++steps)
+            if (ring().has_put_off()) enter(0, std::nullopt);
         batch_ = requests_.reap();
         // The ring does not watch what it must.
         if (const int failure = std::exchange(failure_, 0); failure != 0)
@@ -229,6 +185,9 @@ private:
     // (docs/adr/0011).
     static constexpr unsigned small_batch = 4;
 
+    // A poll, the transfer that is linked to it, and its completion.
+    static constexpr int steps_of_chain = 3;
+
     static void increment(int eventfd) noexcept {
         const std::uint64_t one = 1;
         [[maybe_unused]] ssize_t written = ::write(eventfd, &one, sizeof one);
@@ -243,6 +202,12 @@ private:
 
     Ring& ring() noexcept { return requests_.ring(); }
     bool is_watched() const noexcept { return bell_ != nullptr; }
+    void enter(unsigned wanted, std::optional<Duration> timeout) {
+        const int error = ring().enter(wanted, timeout);
+        // Others pass: a signal, no memory, and no room for completions, which are taken next.
+        if (error != 0 && error != EINTR && error != EAGAIN && error != EBUSY)
+            throw std::system_error(error, std::system_category(), "leat: io_uring_enter");
+    }
     /// What it refuses for now stays in the queue.
     void give_to_kernel() noexcept { [[maybe_unused]] int error = ring().enter(0, std::nullopt); }
 
@@ -263,32 +228,19 @@ private:
         return true;
     }
 
-    void detach_stale(Harvest& harvest) noexcept {
-        harvest.begin_readiness();
-        has_stale_.store(false, std::memory_order_relaxed);
-        listeners_.detach_stale();
-        streams_.detach_stale(slots_);
-        harvest.end_readiness();
-    }
-
     // ---- Operations ----
 
-    /// Whether there is one request for all operations of this kind on a source, and none for each.
-    bool stays_with_kernel(const OperationRecord& operation) noexcept {
-        return operation.kind() == Kind::accept ||
-               (operation.kind() == Kind::receive_lent && streams_.are_supported());
-    }
+    /// Whether the kernel puts what a `receive_lent` brings into a buffer of the ring. Else we try it after a poll.
+    bool takes_from_ring() noexcept { return ring().is_newest() && buffers_.open(); }
 
-    /// Whether a `receive_lent` is to be tried before the kernel is asked to read ahead.
-    bool may_try(const OperationRecord& operation, const Slot& slot) const noexcept {
-        return operation.kind() == Kind::receive_lent && batch_ < small_batch && slot.has(Slot::readable) &&
-               !Streams::reads_ahead(slot);
+    static bool is_carried_out(OperationRecord& operation) noexcept {
+        return is_transfer(operation.kind()) && !Flight::has(operation, Flight::polled);
     }
 
     Step begin(OperationRecord& operation, Slot& slot) noexcept {
-        const Step otherwise = is_transfer(operation.kind()) ? Step::transfer : Step::poll;
+        const Step otherwise = is_carried_out(operation) ? Step::transfer : Step::poll;
         if (!begins_at_once(operation, slot)) {
-            // With many to do in a turn, all that the kernel can do goes to it together.
+            // With many to do in a loop iteration, all that the kernel can do goes to it together.
             if (otherwise == Step::transfer && batch_ >= small_batch) return otherwise;
             if (operation.kind() == Kind::connect) return otherwise;
             if (!slot.has(Access::is_write(operation) ? Slot::writable : Slot::readable)) return otherwise;
@@ -297,38 +249,70 @@ private:
     }
 
     void submit(OperationRecord& operation, Slot& slot, Step step) noexcept {
-        io_uring_sqe* request = requests_.demand();
-        if (request == nullptr) {
-            slot.unpark(Access::is_write(operation));
-            Access::error(operation) = Requests::unusable;
-            completions_.push(operation);
-            return;
+        const bool is_write = Access::is_write(operation);
+        const bool waits = step == Step::transfer && operation.kind() != Kind::connect &&
+                           !slot.has(is_write ? Slot::writable : Slot::readable);
+        // A chain has to be submitted in one piece, which a queue of one has no room for.
+        if (waits && ring().entries() < 2) {
+            Flight::set(operation, Flight::polled);
+            step = Step::poll;
         }
-        if (step == Step::transfer)
-            prepare_transfer(*request, operation, slot, headers_[ring().index_of(request)],
-                             ring().is_newest());
-        else
-            prepare_poll(*request, operation, slot);
-        requests_.mark(*request, Mark::of(&operation, Mark::Kind::operation));
+        const bool is_chain = waits && step == Step::transfer;
+        if (!requests_.make_room(is_chain ? 2 : 1)) return fail_to_submit(operation, slot);
+
+        const std::uint64_t mark = Mark::of(&operation, Mark::Kind::operation);
+        if (step == Step::poll || is_chain) {
+            io_uring_sqe& poll = *requests_.demand();
+            prepare_poll(poll, operation, slot);
+            poll.user_data = mark;
+            // A chain has one completion: the transfer's, or that of the poll that failed or was cancelled.
+            if (is_chain) poll.flags = IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+        }
+        if (step == Step::transfer) {
+            io_uring_sqe& transfer = *requests_.demand();
+            prepare_transfer(transfer, operation, slot, headers_[ring().index_of(&transfer)],
+                             BufferRing::group);
+            transfer.user_data = mark;
+        }
+        requests_.note_held();
     }
 
-    void ask_for_end(OperationRecord& operation) noexcept {
+    /// The kernel takes no requests.
+    void fail_to_submit(OperationRecord& operation, Slot& slot) noexcept {
+        Access::error(operation) = Requests::unusable;
+        finish(operation, slot);
+    }
+
+    void finish(OperationRecord& operation, Slot& slot) noexcept {
+        slot.unpark(Access::is_write(operation));
+        completions_.push(operation);
+    }
+
+    void end_request(OperationRecord& operation, std::uint16_t why) noexcept {
+        Flight::set(operation, why);
         const auto kind = Access::is_write(operation) ? Mark::Kind::cancel_write : Mark::Kind::cancel_read;
-        requests_.cancel(Mark::of(&operation, Mark::Kind::operation),
-                         Mark::of(&Access::slot(operation), kind));
+        if (!requests_.cancel(Mark::of(&operation, Mark::Kind::operation),
+                              Mark::of(&Access::slot(operation), kind)))
+            owes_cancels_ = true;
     }
 
-    /// A request was not found. If it has not ended meanwhile, it was between two tries.
-    void ask_again(Slot& slot, bool is_write) noexcept {
+    /// A request was not found. If it has not ended meanwhile, it was on its way from one state to the next.
+    void end_again(Slot& slot, bool is_write) noexcept {
+        constexpr std::uint16_t asked = Flight::cancelled | Flight::closing | Flight::ending | Flight::done;
         OperationRecord* operation = slot.waiting(is_write);
-        if (operation == nullptr || stays_with_kernel(*operation)) return;
-        if (Flight::has(*operation, Flight::cancelled | Flight::closing | Flight::ending))
-            ask_for_end(*operation);
+        if (operation != nullptr && Flight::has(*operation, asked)) end_request(*operation, 0);
     }
 
-    void withdraw(OperationRecord& operation, std::uint16_t flags) noexcept {
-        Flight::set(operation, flags);
-        ask_for_end(operation);
+    /// For cancels that the kernel had no memory for.
+    [[gnu::noinline]] void cancel_what_is_owed(Harvest& harvest) noexcept {
+        owes_cancels_ = false;
+        harvest.begin_readiness();
+        slots_.for_each([this](Slot& slot) {
+            if (slot.use != Slot::Use::operations) return;
+            end_again(slot, false);
+            end_again(slot, true);
+        });
+        harvest.end_readiness();
     }
 
     // ---- What the kernel has done ----
@@ -339,29 +323,14 @@ private:
             if (!is_ending_)
                 take(Mark::owner_of<OperationRecord>(completion.user_data), completion.res, completion.flags);
             return;
-        case Mark::Kind::listener:
-            if (!is_ending_)
-                listeners_.take(Mark::owner_of<Listener>(completion.user_data), completion);
-            else if (completion.res >= 0)
-                ::close(completion.res);
-            return;
-        case Mark::Kind::stream:
-            if (!is_ending_) streams_.take(Mark::owner_of<Stream>(completion.user_data), completion);
-            return;
         case Mark::Kind::own:
             take_own(completion);
             return;
         case Mark::Kind::cancel_read:
         case Mark::Kind::cancel_write:
             if (!is_ending_)
-                ask_again(Mark::owner_of<Slot>(completion.user_data),
+                end_again(Mark::owner_of<Slot>(completion.user_data),
                           Mark::kind_of(completion.user_data) == Mark::Kind::cancel_write);
-            return;
-        case Mark::Kind::cancel_listener:
-            if (!is_ending_) listeners_.disarm_again(Mark::owner_of<Slot>(completion.user_data));
-            return;
-        case Mark::Kind::cancel_stream:
-            if (!is_ending_) streams_.disarm_again(Mark::owner_of<Slot>(completion.user_data));
             return;
         }
     }
@@ -382,9 +351,20 @@ private:
 
     void take(OperationRecord& operation, std::int32_t result, std::uint32_t flags) noexcept {
         Slot& slot = Access::slot(operation);
+        const bool is_polled_on = (flags & IORING_CQE_F_MORE) != 0;
+        if (Flight::has(operation, Flight::done)) {
+            if (!is_polled_on) finish(operation, slot);
+            return;
+        }
+        if ((flags & IORING_CQE_F_BUFFER) != 0) take_buffer(operation, result, flags);
         const Step step = take_result(operation, slot, result, flags);
+        if (is_polled_on) {
+            if (step == Step::ended) end_request(operation, Flight::done);
+            return;
+        }
         if (step != Step::ended) {
             if (!Flight::has(operation, Flight::cancelled | Flight::closing)) {
+                if (result == -ENOBUFS && !buffers_.top_up()) return fail_without_memory(operation, slot);
                 submit(operation, slot, step);
                 return;
             }
@@ -392,8 +372,21 @@ private:
                                            ? -static_cast<std::int32_t>(errc::closed)
                                            : ECANCELED;
         }
-        slot.unpark(Access::is_write(operation));
-        completions_.push(operation);
+        finish(operation, slot);
+    }
+
+    void take_buffer(OperationRecord& operation, std::int32_t result, std::uint32_t flags) noexcept {
+        std::byte* buffer = buffers_.take(flags);
+        if (result > 0)
+            Access::lent(operation) = buffer;
+        else
+            BufferPool::of(buffer).give_back(buffer);
+    }
+
+    /// There is no buffer to receive into; the bytes stay in the socket.
+    void fail_without_memory(OperationRecord& operation, Slot& slot) noexcept {
+        Access::error(operation) = ENOMEM;
+        finish(operation, slot);
     }
 
     void report_readiness(Harvest& harvest) noexcept {
@@ -425,8 +418,7 @@ private:
     Requests requests_;
     EpollSet set_;
     Descriptor wake_;
-    Listeners listeners_;
-    Streams streams_;
+    BufferRing buffers_;
     // Of vectored sends, one for each place of the queue: read by the kernel when it takes the request.
     std::unique_ptr<msghdr[]> headers_;
 
@@ -440,7 +432,8 @@ private:
     unsigned batch_ = 0;
     bool is_ending_ = false;
     bool is_the_parents_ = false;
-    std::atomic<bool> has_stale_{false};
+    // The kernel had no memory for a cancel.
+    bool owes_cancels_ = false;
     // What the kernel counts ends in, once a foreign loop has asked for it.
     std::unique_ptr<Descriptor> bell_;
     std::array<epoll_event, 256> events_;

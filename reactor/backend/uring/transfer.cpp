@@ -29,9 +29,20 @@ Step end_with(OperationRecord& operation, std::int32_t error) noexcept {
     return Step::ended;
 }
 
-Step tried(Attempt outcome) noexcept { return outcome == Attempt::ended ? Step::ended : Step::poll; }
+/// After a poll that said that the source is ready.
+Step try_when_ready(OperationRecord& operation, Slot& slot) noexcept {
+    // Who does not want a connection any more leaves it to the next one.
+    if (operation.kind() == Kind::accept && Flight::has(operation, Flight::cancelled | Flight::closing))
+        return Step::poll;
+    slot.set(Access::is_write(operation) ? Slot::writable : Slot::readable);
+    const std::size_t before = Access::value(operation);
+    if (attempt(operation, slot) == Attempt::ended) return Step::ended;
+    // It came no further: the poll was answered for another reason, which may stay.
+    if (Access::value(operation) == before) Flight::set(operation, Flight::edge);
+    return Step::poll;
+}
 
-/// Of one that went on until its buffer was done: `moved` more of it are.
+/// The rest of an operation of which `moved` more bytes are done.
 Step go_on(OperationRecord& operation, std::size_t moved) noexcept {
     Access::value(operation) += moved;
     Access::data(operation) = static_cast<std::byte*>(Access::data(operation)) + moved;
@@ -47,38 +58,57 @@ Step take_received(OperationRecord& operation, Slot& slot, std::size_t received,
         slot.set(Slot::readable);
     else
         slot.clear(Slot::readable);
-    if (operation.kind() == Kind::receive) {
+    if (operation.kind() != Kind::receive_all) {
         Access::value(operation) = received;
         return Step::ended;
     }
     if (received == 0) return end_with(operation, -static_cast<std::int32_t>(errc::unexpected_end));
     const Step step = go_on(operation, received);
-    return step == Step::transfer && Access::finds_end(operation, slot) ? tried(attempt(operation, slot)) : step;
+    return step == Step::transfer && Access::finds_end(operation, slot) ? try_when_ready(operation, slot)
+                                                                        : step;
 }
 
 Step take_sent(OperationRecord& operation, Slot& slot, std::size_t sent) noexcept {
     slot.moved += sent;
-    slot.set(Slot::writable);
     switch (operation.kind()) {
-    case Kind::send_all:
-        return go_on(operation, sent);
+    case Kind::send_all: {
+        // Room for a part means none for the rest.
+        const Step step = go_on(operation, sent);
+        if (step == Step::transfer) slot.clear(Slot::writable);
+        return step;
+    }
     case Kind::send_vector_all:
         Access::value(operation) += sent;
         take_off_front(operation, sent);
-        return Access::size(operation) == 0 ? Step::ended : Step::transfer;
+        if (Access::size(operation) == 0) return Step::ended;
+        slot.clear(Slot::writable);
+        return Step::transfer;
     default:
         Access::value(operation) = sent;
         return Step::ended;
     }
 }
 
+/// The transfer would have to wait.
+Step take_refusal(OperationRecord& operation, Slot& slot) noexcept {
+    // Of a local socket: the listener's queue is full, and nothing would tell when it is not.
+    if (operation.kind() == Kind::connect) return end_with(operation, EAGAIN);
+    const std::uint8_t ready = Access::is_write(operation) ? Slot::writable : Slot::readable;
+    if (slot.has(ready)) {
+        slot.clear(ready);
+        return Step::transfer;
+    }
+    // It had a poll before it: something else than its own direction stands.
+    Flight::set(operation, Flight::polled | Flight::edge);
+    return Step::poll;
+}
+
 Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) noexcept {
     switch (error) {
     case ECANCELED:
-        // Not by whoever waits, for then the step does not matter: because reads end here, and what has arrived, or the end,
-        // is to be found.
-        if (Access::finds_end(operation, slot)) return tried(attempt(operation, slot));
-        return Step::transfer;
+        // If nobody cancelled the operation, its source's reads have begun to end: what has arrived is to be found, or the
+        // end.
+        return Access::finds_end(operation, slot) ? try_when_ready(operation, slot) : Step::transfer;
     case EINTR:
         if (operation.kind() != Kind::connect) return Step::transfer;
         // It goes on by itself (connect(2)); `attempt` is to find how it ended.
@@ -86,10 +116,12 @@ Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) no
         Flight::set(operation, Flight::polled);
         return Step::poll;
     case EAGAIN:
-        // Of a local socket: the listener's queue is full, and nothing would tell when it is not.
-        if (operation.kind() == Kind::connect) return end_with(operation, error);
-        Flight::set(operation, Flight::polled);
-        return Step::poll;
+        return take_refusal(operation, slot);
+    case ENOBUFS:
+        if (operation.kind() != Kind::receive_lent) return end_with(operation, error);
+        // All buffers of the ring were handed out since it was last filled: the bytes wait in the socket.
+        slot.set(Slot::readable);
+        return Step::transfer;
     default:
         return end_with(operation, error);
     }
@@ -101,6 +133,7 @@ bool is_transfer(Kind kind) noexcept {
     switch (kind) {
     case Kind::receive:
     case Kind::receive_all:
+    case Kind::receive_lent:
     case Kind::connect:
     case Kind::send:
     case Kind::send_all:
@@ -115,7 +148,9 @@ bool is_transfer(Kind kind) noexcept {
 bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept {
     if (Access::finds_end(operation, slot)) return true;
     switch (operation.kind()) {
+    case Kind::accept:
     case Kind::connect:
+    case Kind::receive_lent:
     case Kind::wait_readable:
     case Kind::wait_writable:
         return false;
@@ -129,19 +164,17 @@ bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept {
 }
 
 void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const Slot& slot, msghdr& header,
-                      bool goes_on) noexcept {
-    // A call that would only say EAGAIN is left out.
-    const auto poll_first = [&](std::uint8_t ready) {
-        return static_cast<std::uint16_t>(slot.has(ready) ? 0 : IORING_RECVSEND_POLL_FIRST);
-    };
-    const Kind kind = operation.kind();
+                      std::uint16_t buffers) noexcept {
     void* data = Access::data(operation);
-    switch (kind) {
+    switch (operation.kind()) {
     case Kind::receive:
     case Kind::receive_all:
-        ::io_uring_prep_recv(&request, slot.handle, data, transfer_size(operation),
-                             kind == Kind::receive_all && goes_on ? MSG_WAITALL : 0);
-        request.ioprio = poll_first(Slot::readable);
+        ::io_uring_prep_recv(&request, slot.handle, data, transfer_size(operation), MSG_DONTWAIT);
+        return;
+    case Kind::receive_lent:
+        ::io_uring_prep_recv(&request, slot.handle, nullptr, 0, MSG_DONTWAIT);
+        request.flags |= IOSQE_BUFFER_SELECT;
+        request.buf_group = buffers;
         return;
     case Kind::connect:
         ::io_uring_prep_connect(&request, slot.handle, static_cast<const sockaddr*>(data),
@@ -150,31 +183,31 @@ void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const S
     case Kind::send:
     case Kind::send_all:
         ::io_uring_prep_send(&request, slot.handle, data, transfer_size(operation),
-                             MSG_NOSIGNAL | (kind == Kind::send_all && goes_on ? MSG_WAITALL : 0));
-        request.ioprio = poll_first(Slot::writable);
+                             MSG_NOSIGNAL | MSG_DONTWAIT);
         return;
     default:
         header = msghdr{};
         header.msg_iov = static_cast<iovec*>(data);
         header.msg_iovlen = std::min<std::size_t>(Access::size(operation), IOV_MAX);
-        ::io_uring_prep_sendmsg(&request, slot.handle, &header, MSG_NOSIGNAL);
-        request.ioprio = poll_first(Slot::writable);
+        ::io_uring_prep_sendmsg(&request, slot.handle, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
         return;
     }
 }
 
-void prepare_poll(io_uring_sqe& request, const OperationRecord& operation, const Slot& slot) noexcept {
-    ::io_uring_prep_poll_add(&request, slot.handle,
-                             Access::is_write(operation) ? POLLOUT : POLLIN | POLLRDHUP);
+void prepare_poll(io_uring_sqe& request, OperationRecord& operation, const Slot& slot) noexcept {
+    // A half-close, an error and a hang-up are reported whatever is asked for.
+    const unsigned events = Access::is_write(operation) ? POLLOUT : POLLIN;
+    if (Flight::has(operation, Flight::edge))
+        ::io_uring_prep_poll_multishot(&request, slot.handle, events);
+    else
+        ::io_uring_prep_poll_add(&request, slot.handle, events);
 }
 
 Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, std::uint32_t flags) noexcept {
-    const bool is_polled = !is_transfer(operation.kind()) || Flight::has(operation, Flight::polled);
-    if (is_polled) {
+    if (!is_transfer(operation.kind()) || Flight::has(operation, Flight::polled)) {
         if (result < 0 && result != -ECANCELED) return end_with(operation, -result);
-        // Readiness that has arrived wins over a withdrawal, and so does what it brings.
-        if (result >= 0 || Access::finds_end(operation, slot))
-            return tried(attempt(operation, slot));
+        // Readiness that has arrived wins over a cancellation, and so does what it brings.
+        if (result >= 0 || Access::finds_end(operation, slot)) return try_when_ready(operation, slot);
         return Step::poll;
     }
     if (result < 0) return take_failure(operation, slot, -result);
@@ -183,6 +216,7 @@ Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, st
         return Step::ended;
     case Kind::receive:
     case Kind::receive_all:
+    case Kind::receive_lent:
         return take_received(operation, slot, static_cast<std::size_t>(result), flags);
     default:
         return take_sent(operation, slot, static_cast<std::size_t>(result));

@@ -1,4 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
+//
+// How an operation waits on io_uring.
+//
+// The kernel is never left to wait with a transfer itself. When it has tried one and would wait, it polls for the
+// operation's direction, but also for conditions that the peer controls and that stay: a half-close, urgent data, a
+// filled error queue. While one of these stands, it tries again at once, and after 128 vain tries it parks the
+// request on a thread of its own (io_arm_apoll and APOLL_MAX_RETRY in io_uring/poll.c). A peer could so have a thread
+// for each connection. Hence:
+//
+// 1. A transfer is submitted with MSG_DONTWAIT, behind a poll that is linked to it if it would have to wait: still one
+//    submission and one completion.
+// 2. If it finds nothing after that poll, one of those conditions stands. From then on the operation has a multishot
+//    poll, which is edge-triggered: it completes when something happens on the socket, and costs nothing while nothing
+//    does. Each completion has the operation tried by us.
+// 3. Such a poll stays with the kernel when its operation is done, so it is cancelled first, and the operation ends with
+//    the poll's last completion.
 #pragma once
 
 #include "src/slot.hpp"
@@ -13,22 +29,26 @@ namespace leat::detail::uring {
 /// What an operation needs next.
 enum class Step : std::uint8_t {
     ended,
-    /// The kernel is to carry it out (`prepare_transfer`).
+    /// The kernel carries it out (`prepare_transfer`), after a poll if it would have to wait.
     transfer,
-    /// It is tried by us (`attempt`) whenever the kernel says that its source is ready (`prepare_poll`).
+    /// We try it (`attempt`) whenever the kernel says that its source is ready (`prepare_poll`).
     poll,
 };
 
 /// What the record of an operation says of its request, in the place that only an `Events` uses later.
 struct Flight {
     static constexpr std::uint16_t
-        // It ends with its request's end, unless that brings the result: withdrawn, or its source is being closed.
+        // It ends with its request's end, unless that brings the result: cancelled, or its source is being closed.
         cancelled = 1,
         closing = 2,
         // Its source's reads end: what has arrived is to be found, or the end.
         ending = 4,
-        // The kernel has refused to wait with it: from here on it is polled.
-        polled = 8;
+        // The kernel carries it out no more: we try it after each poll.
+        polled = 8,
+        // Its poll is multishot.
+        edge = 16,
+        // It has its result, and waits for the last completion of its poll.
+        done = 32;
 
     static bool has(OperationRecord& operation, std::uint16_t flags) noexcept {
         return (OperationAccess::entry(operation) & flags) != 0;
@@ -39,22 +59,26 @@ struct Flight {
     }
 };
 
-/// Whether the kernel carries out operations of this kind itself.
+/// Whether the kernel carries out operations of this kind itself; a `receive_lent` only where it takes buffers from a ring.
 ///
 /// Not those on what is no socket: a read of a descriptor that does not block is not waited with (io_uring_enter(2)). Nor
-/// a vectored receive: the kernel writes into its msghdr at the end, which would have to live as long.
+/// a vectored receive: the kernel writes into its msghdr at the end, which would have to live as long. Nor an accept: a
+/// request of the kernel's would take a connection that its canceller no longer wants, and would be the only one of
+/// several executors to be woken for it.
 bool is_transfer(OperationRecord::Kind kind) noexcept;
 
 /// Whether an operation is tried whatever is known of its source: with nothing to move, or a read where reads end.
 bool begins_at_once(OperationRecord& operation, const Slot& slot) noexcept;
 
-/// Fills in the request for what is left of the operation. `header` lives until that is submitted. `goes_on`: the kernel
-/// may go on until all is done, and tells how far it came where it is stopped (older ones do not).
+/// Fills in the request for what is left of the operation. `header` lives until that is submitted. `buffers`: the group that a
+/// `receive_lent` takes its buffer from.
 void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const Slot& slot, msghdr& header,
-                      bool goes_on) noexcept;
-void prepare_poll(io_uring_sqe& request, const OperationRecord& operation, const Slot& slot) noexcept;
+                      std::uint16_t buffers) noexcept;
+/// A poll for the operation's direction: one shot, or edge-triggered (`Flight::edge`).
+void prepare_poll(io_uring_sqe& request, OperationRecord& operation, const Slot& slot) noexcept;
 
-/// The request of an operation has ended with `result` (a negated error number if negative).
+/// The request of an operation has completed with `result` (a negated error number if negative). The buffer of a
+/// `receive_lent` is the operation's already.
 Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, std::uint32_t flags) noexcept;
 
 }  // namespace leat::detail::uring

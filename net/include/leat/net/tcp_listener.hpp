@@ -34,7 +34,8 @@ class [[nodiscard]] AcceptOperation : public IoOperation {
 public:
     using value_type = TcpStream;
 
-    explicit AcceptOperation(Operation&& operation) noexcept : IoOperation(std::move(operation)) {}
+    explicit AcceptOperation(Source& listener) noexcept
+        : IoOperation(Operation::accept(listener)), is_tcp_(listener.is_known_as_tcp()) {}
     AcceptOperation(AcceptOperation&&) noexcept = default;
     // Closes a connection that was taken and that nobody came for.
     ~AcceptOperation();
@@ -46,6 +47,7 @@ public:
 private:
     TcpStream take() noexcept;
 
+    bool is_tcp_;
     bool is_taken_ = false;
 };
 
@@ -81,7 +83,7 @@ public:
     ///
     /// Errors:       the system's: too_many_files_open, not_enough_memory, …; `busy`; `closed`.
     /// Cancellation: a connection that was taken already is returned.
-    AcceptOperation accept() noexcept { return AcceptOperation(Operation::accept(source_)); }
+    AcceptOperation accept() noexcept { return AcceptOperation(source_); }
 
     /// Accepts without waiting, for a bare queue. Nothing if no connection waits.
     std::optional<TcpStream> try_accept(std::error_code& error) noexcept;

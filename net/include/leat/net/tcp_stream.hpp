@@ -216,9 +216,6 @@ public:
     /// `reset`. So idle connections hold none between them, and there are as many as there are chunks in use at a time.
     /// Counts as a read.
     ///
-    /// On io_uring the kernel reads ahead, some 64 KiB at most where nobody asks for it: the next read of any kind, `try_read` too,
-    /// finds that first. It goes with the executor, and a `release` gives a socket without it.
-    ///
     /// Lifetime:      the chunk may outlive the stream and the executor; its buffer is of use to others once it has gone.
     /// Errors:        those of `read`; `not_enough_memory`, after which the bytes are still there for the next one.
     /// Cancellation:  nothing is lost: bytes that have arrived are returned first.

@@ -36,7 +36,8 @@ struct alignas(64) Slot {
     static constexpr std::uint8_t
         readable = 1,
         writable = 2,
-        // No more edges of this direction will come: go on asking the socket itself.
+        // No more edges of this direction will come, or a short read does not prove that nothing is left: go on asking the
+        // source itself.
         read_closed = 4, write_closed = 8,
         // The kernel reports this slot.
         registered = 16, reader_waits = 32, writer_waits = 64,
@@ -58,7 +59,9 @@ struct alignas(64) Slot {
     // Interest mode: the set as `wanted_*`, and oneshot.
     std::uint8_t interest = 0;
     bool is_oneshot = false;
-    // Backends that tell of directions apart: what a batch of events has said so far. io_uring: whether the kernel reads ahead.
+    // A TCP stream or listener, as far as is known.
+    bool is_tcp = false;
+    // Backends that tell of directions apart: what a batch of events has said so far.
     std::uint8_t gathered = 0;
     // Operation mode: a read that finds nothing ends as at the end of the stream.
     bool reads_end = false;

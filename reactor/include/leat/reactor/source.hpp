@@ -32,6 +32,14 @@ public:
 
     /// Takes over `handle`, which is non-blocking and close-on-exec already.
     explicit Source(NativeHandle handle) noexcept : handle_(handle) {}
+    /// The same for a handle that is known to be a TCP socket, so that the kernel need not be asked.
+    static Source tcp(NativeHandle handle) noexcept {
+        Source source(handle);
+        source.is_tcp_ = true;
+        return source;
+    }
+    /// Whether it was made by `tcp`.
+    bool is_known_as_tcp() const noexcept { return is_tcp_; }
 
     Source(Source&& other) noexcept;
     Source& operator=(Source&& other) noexcept;
@@ -67,13 +75,6 @@ public:
     /// Thread-safety: the Poll's owner.
     void retry(Interest interest) noexcept;
 
-    /// What the kernel has read ahead of the program, of a stream that lends its buffers on io_uring: as much as fits is
-    /// taken, or only copied. For who is about to read from the handle itself: after this the kernel reads no more by itself, and
-    /// zero means that there is nothing but what the handle gives, or an error that the kernel has found. The streams of `net` do it themselves.
-    ///
-    /// Thread-safety: the Poll's owner.
-    std::size_t take_ahead(std::span<std::byte> buffer, bool takes, std::error_code& error) noexcept;
-
     /// For awaiters: the slot, if the source is bound to `queue` (which is null in a cancelled scope) and idle there.
     detail::Slot* idle_slot(const detail::Completions* queue) const noexcept {
         if (slot_->queue != queue || slot_->bits != detail::Slot::idle) [[unlikely]]
@@ -96,6 +97,7 @@ private:
     void detach() noexcept;
 
     NativeHandle handle_ = invalid_handle;
+    bool is_tcp_ = false;
     // `no_slot` until registered or bound. A reference on the slot's core is held while it is another.
     detail::Slot* slot_ = &detail::no_slot;
 };
