@@ -38,6 +38,16 @@ constinit thread_local bool is_unwinding = false;
 constexpr std::size_t resumes_between_looks = 256;
 constexpr std::size_t resumes_between_clock_reads = 32;
 constexpr Duration time_between_looks = std::chrono::microseconds(50);
+// A task may go on so many operations before the clock is read, and is quick if the next so many take no longer than this.
+constexpr unsigned operations_between_clock_reads = 8;
+constexpr Duration time_of_quick_operations = time_between_looks / 8;
+constexpr std::uint16_t never_again = 0xffff / operations_between_clock_reads - 1;
+// How long a task may read on what has arrived already: then I/O is polled for, so that a neighbour's burst holds nobody up.
+// Enough for the parts of a small message.
+constexpr Duration time_of_reads = std::chrono::microseconds(5);
+constexpr std::uint16_t reads_of_slice = 4;
+// One that brings so many bytes is work enough by itself.
+constexpr std::size_t large_read = 4096;
 // How much of the stack tasks may take that run on top of those that await them.
 constexpr std::size_t nesting_stack = 16 * 1024;
 constexpr std::size_t whole_batch = detail::Completions::unlimited;
@@ -55,6 +65,7 @@ Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
     : inline_budget_(static_cast<unsigned>(std::max(options.inline_budget, 1))),
+      first_budget_(std::min(inline_budget_, operations_between_clock_reads)),
       options_(std::move(options)),
       has_diagnostic_(static_cast<bool>(options_.diagnostic)),
       poll_(options_.backend, *options_.clock),
@@ -92,6 +103,8 @@ void Executor::end_step() noexcept {
 template <bool is_watched>
 void Executor::resume(TaskFrame& task, detail::Completions& completions, unsigned budget) noexcept {
     completions.budget = budget;
+    completions.reads_at_once = 0;
+    completions.renewals = 0;
     task.wait_ = nullptr;
     begin_step<is_watched>(task);
     task.handle().resume();
@@ -317,7 +330,7 @@ template <bool is_watched>
 std::size_t Executor::deliver_completions(std::size_t budget) noexcept {
     detail::Completions& completions = poll_.completions();
     std::size_t delivered = completions.deliver(
-        budget, [this, &completions, inline_budget = inline_budget_](detail::OperationRecord& operation) {
+        budget, [this, &completions, inline_budget = first_budget_](detail::OperationRecord& operation) {
             IoOperation& io = IoOperation::from(operation);
             if (!io.has_failed() || !io.end_if_withdrawn()) [[likely]]
                 resume<is_watched>(io.task(), completions, inline_budget);
@@ -354,7 +367,7 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
 template <bool is_watched>
 std::size_t Executor::run_some(std::size_t limit) noexcept {
     detail::Completions& completions = poll_.completions();
-    const unsigned inline_budget = inline_budget_;
+    const unsigned inline_budget = first_budget_;
     std::size_t destroyed = 0;
     std::size_t left = limit;
     for (; left != 0; --left) {
@@ -399,7 +412,57 @@ void Executor::destroy_next_frame() noexcept {
     end_step<is_watched>();
 }
 
+/// The budget that a task has used up is renewed while it is quick: the clock is read once in a while, and all that is left
+/// is granted to one whose operations cost next to nothing.
+bool Executor::renew_budget() noexcept {
+    detail::Completions& completions = poll_.completions();
+    const unsigned granted = operations_between_clock_reads * ++completions.renewals;
+    if (granted >= inline_budget_) return false;
+    unsigned more = std::min(operations_between_clock_reads, inline_budget_ - granted);
+    // A program in virtual time does not depend on how fast it runs.
+    if (!options_.clock->is_virtual()) {
+        const TimePoint time = steady_clock().now();
+        if (completions.renewals == 1) slice_began_ = time;
+        const Duration passed = time - slice_began_;
+        if (passed >= time_between_looks) return false;
+        if (completions.renewals == 2 && passed < time_of_quick_operations) {
+            more = inline_budget_ - granted;
+            completions.renewals = never_again;
+        }
+    }
+    // This one included.
+    completions.budget = more;
+    return true;
+}
+
+bool Executor::may_read_on(std::size_t bytes) noexcept {
+    if (bytes >= large_read || !consume_budget()) return false;
+    std::uint16_t& reads = poll_.completions().reads_at_once;
+    ++reads;
+    if (options_.clock->is_virtual()) return reads < reads_of_slice;
+    const TimePoint time = steady_clock().now();
+    if (reads == 1) {
+        reading_began_ = time;
+        return true;
+    }
+    return time - reading_began_ < time_of_reads;
+}
+
+void Executor::make_ready_after_io(Wait& wait) noexcept {
+    wait.next_ = nullptr;
+    *after_io_tail_ = &wait;
+    after_io_tail_ = &wait.next_;
+}
+
+/// Behind those that are ready.
+void Executor::take_those_after_io() noexcept {
+    if (after_io_ == nullptr) return;
+    *ready_tail_ = std::exchange(after_io_, nullptr);
+    ready_tail_ = std::exchange(after_io_tail_, &after_io_);
+}
+
 void Executor::look_at_io(bool may_block) {
+    take_those_after_io();
     ++stats_.polls;
     posted_at_look_ = stats_.posted;
     if (may_block)
@@ -485,7 +548,10 @@ void Executor::shut_down() noexcept {
             // What is waited for now comes from outside, rarely and soon.
             if (is_idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
-        if (!is_copy) look_at_io(false);
+        if (is_copy)
+            take_those_after_io();
+        else
+            look_at_io(false);
     }
     running_ = false;
 }

@@ -36,7 +36,7 @@ const char* name_of(Operation::Kind kind) noexcept {
 
 bool IoOperation::start() noexcept {
     if (is_stopped()) return false;
-    if (executor().poll().submit_owned(*this)) return go_on();
+    if (executor().poll().submit_owned(*this)) return go_on_with_io();
     suspend();
     return false;
 }
@@ -48,7 +48,16 @@ void IoOperation::start_for(TaskFrame& frame) noexcept {
 
 void IoOperation::start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexcept {
     attach(frame);
-    set_ready(go_on_after_send(sent) ? go_on() : start());
+    set_ready(go_on_after_send(sent) ? go_on_with_io() : start());
+}
+
+bool IoOperation::go_on_with_io() noexcept {
+    if (is_write(kind())) return go_on();
+    if (executor().may_read_on(kind() == Kind::accept ? 0 : transferred())) [[likely]]
+        return true;
+    suspend();
+    executor().make_ready_after_io(*this);
+    return false;
 }
 
 void IoOperation::cancel() noexcept {

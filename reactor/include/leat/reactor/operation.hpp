@@ -280,6 +280,10 @@ struct Completions {
     // How many operations may still end at once before the task gives way, and one more: an executor's, which sets it
     // anew for each task that it resumes.
     unsigned budget = 0;
+    // Since the task was resumed: how many of its reads have ended at once, and how often its budget was renewed. Beside
+    // `budget`, so that one store begins all three.
+    std::uint16_t reads_at_once = 0;
+    std::uint16_t renewals = 0;
     // The backend's: sends on an idle source, with one call. Gives what that gave (or a negated error number) less `size`; if
     // that is not zero, `OperationRecord::go_on_after_send` is to hear of it.
     std::ptrdiff_t (*send)(Slot& idle, const void* data, std::size_t size) noexcept = nullptr;

@@ -223,7 +223,12 @@ public:
     }
 
     /// Whether one more operation may complete without giving way.
-    bool consume_budget() noexcept { return poll_.completions().consume_budget(); }
+    bool consume_budget() noexcept { return poll_.completions().consume_budget() || renew_budget(); }
+
+    /// Whether the running task may go on after a read that has brought `bytes` at once. If not, its wait is suspended and made
+    /// ready after the next poll for I/O, so that others have their turn.
+    bool may_read_on(std::size_t bytes) noexcept;
+    void make_ready_after_io(Wait& wait) noexcept;
 
     /// Whether its destructor runs: a task that starts now is cancelled at once.
     bool is_ending() const noexcept { return is_ending_; }
@@ -251,6 +256,7 @@ private:
 
     /// Errors: `busy` on another thread than the owner's.
     void own_thread();
+    bool renew_budget() noexcept;
     void note_stack() noexcept;
     /// Errors: the same, and inside a task.
     void begin_running();
@@ -288,9 +294,11 @@ private:
     [[gnu::always_inline]] inline void end_step() noexcept;
 
     void look_at_io(bool may_block);
+    void take_those_after_io() noexcept;
     void read_round_time() noexcept;
     bool is_idle() const noexcept {
-        return ready_ == nullptr && unwinding_ == nullptr && poll_.completions().is_empty();
+        return ready_ == nullptr && unwinding_ == nullptr && after_io_ == nullptr &&
+               poll_.completions().is_empty();
     }
     bool can_jump() const noexcept;
     void wake_host() noexcept;
@@ -302,11 +310,18 @@ private:
     Wait** ready_tail_ = &ready_;
     Wait* unwinding_ = nullptr;
     Wait** unwinding_tail_ = &unwinding_;
+    // Ready tasks that have had their share of I/O: resumed after the next poll for I/O.
+    Wait* after_io_ = nullptr;
+    Wait** after_io_tail_ = &after_io_;
+    // When the running task first used up its budget, and when it first read on.
+    TimePoint slice_began_{};
+    TimePoint reading_began_{};
     // What follows the task that runs now, if anything: the next task to resume, or with `has_ended` the one that runs,
     // since that has come to its end. One word, looked at once a resume.
     std::uintptr_t after_ = 0;
     static constexpr std::uintptr_t has_ended = 1;
     const unsigned inline_budget_;
+    const unsigned first_budget_;
     // Below this address no task runs a child on top of itself.
     std::uintptr_t stack_limit_ = 0;
     bool running_ = false;

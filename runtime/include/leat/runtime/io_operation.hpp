@@ -59,6 +59,8 @@ protected:
 
     IoOperation(detail::Slot& idle, std::span<std::byte> buffer) noexcept : OperationRecord(idle, buffer) {}
 
+    /// For one that has ended at once: true if its task may go on, else it is queued.
+    bool go_on_with_io() noexcept;
     /// Submits; true if the task can go on at once.
     bool start() noexcept;
     /// "read fd 17", and `peer` behind it if there is one to be named: " from 10.0.0.7:51514".
