@@ -866,8 +866,7 @@ Task<> Story::guard(End& end, Task<> body) {
     } catch (const std::system_error& error) {
         log_.note(end.name + " ends with: " + error.what());
         // The `try_` forms know nothing of leat's own error.
-        const bool is_closed =
-            error.code() == errc::closed || error.code() == std::errc::bad_file_descriptor;
+        const bool is_closed = error.code() == errc::closed || error.code() == std::errc::bad_file_descriptor;
         const bool is_expected =
             end.is_released ? is_closed : is_aborted_ && (is_closed || is_an_end(error.code()));
         if (!is_expected) failure_ = end.name + ": " + error.what();
