@@ -305,6 +305,9 @@ BOOST_FIXTURE_TEST_CASE(busy_executor_takes_no_more_than_it_has_asked_for_from_a
 
     BOOST_TEST(accepted == count - 1);
     is_free.set_value();
+    // The last one is the first executor's.
+    BOOST_TEST((accepted_by_a.wait_for(5s) == std::future_status::ready));
+    std::vector<TcpStream> another = queue_clients(listener, 1);
     accepted_by_a.get();
     a.remote().post([&of_a] { of_a.close(); });
     b.remote().post([&of_b] { of_b.close(); });
