@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What nobody asked for stays in the kernel: connections and bytes are there for whoever has the handle next, and for
-// calls on the handle itself.
+// What nobody asked for stays in the kernel: connections and bytes are there for whoever has the handle next,
+// and for calls on the handle itself.
 #include "server.hpp"
 #include "support/loopback_pair.hpp"
 #include "support/other_thread.hpp"
@@ -268,8 +268,8 @@ BOOST_FIXTURE_TEST_CASE(accept_that_is_cancelled_as_connections_come_loses_none,
     BOOST_TEST(accepted == rounds);
 }
 
-// As two processes have it after a fork. One of the executors has asked for a single connection, and is busy with
-// something else when twenty come.
+// As two processes have it after a fork. One of the executors has asked for a single connection, and is busy
+// with something else when twenty come.
 BOOST_FIXTURE_TEST_CASE(busy_executor_takes_no_more_than_it_has_asked_for_from_another_one, Listening) {
     constexpr std::size_t count = 20;
     TcpListener of_a = TcpListener::adopt(checked(::dup(listener.native_handle()), "dup"));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// Each operation that waits, against each state of the other direction of its socket, and of the socket itself: what it gives,
-// and what it costs while it waits. A wait costs no processor time, no loop iteration and no kernel thread; it ends when its
-// own direction becomes ready, or when it is cancelled.
+// Each operation that waits, against each state of the other direction of its socket, and of the socket
+// itself: what it gives, and what it costs while it waits. A wait costs no processor time, no loop iteration
+// and no kernel thread; it ends when its own direction becomes ready, or when it is cancelled.
 //
-// All operations of a state wait at the same time, each on a connection of its own. Only if that costs something is each of
-// them tried alone, to name the culprit.
+// All operations of a state wait at the same time, each on a connection of its own. Only if that costs
+// something is each of them tried alone, to name the culprit.
 #include "support/loopback_pair.hpp"
 #include "support/posix.hpp"
 #include "support/skip.hpp"
@@ -237,7 +237,8 @@ struct Cell {
     }
 };
 
-/// Runs on a thread of its own, since the kernel's threads of one ring serve the next one of the same thread too.
+/// Runs on a thread of its own, since the kernel's threads of one ring serve the next one of the same thread
+/// too.
 class Run {
 public:
     explicit Run(const Cell& cell) : cell_(cell) {

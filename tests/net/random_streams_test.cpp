@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Random stories about two connected streams (stream_story.hpp). LEAT_STRESS is the number of seeds, LEAT_SEED the only one.
+// Random stories about two connected streams (stream_story.hpp). LEAT_STRESS is the number of seeds,
+// LEAT_SEED the only one.
 #include "stream_story.hpp"
 #include "support/sanitizer.hpp"
 #include "support/stress.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A receive that gives less than was asked for has emptied a TCP socket, and no other: a Unix socket stops at a message that
-// carries descriptors and where another writer's bytes begin, and a datagram socket gives one datagram.
+// A receive that gives less than was asked for has emptied a TCP socket, and no other: a Unix socket stops at
+// a message that carries descriptors and where another writer's bytes begin, and a datagram socket gives one
+// datagram.
 #include "support/loopback_pair.hpp"
 #include "support/posix.hpp"
 #include "support/system.hpp"

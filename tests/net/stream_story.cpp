@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// A story has two ends, A and B, and a direction from each to the other. The k-th byte of a direction is a function of the seed
-// and k, so that each end can check each byte by itself, however the bytes are cut into pieces.
+// A story has two ends, A and B, and a direction from each to the other. The k-th byte of a direction is a
+// function of the seed and k, so that each end can check each byte by itself, however the bytes are cut into
+// pieces.
 //
-// It is told in legs. In a leg, tasks read and write at each end, each in the way that its own random stream picks. After some
-// steps the leg is cut: the tasks are cancelled, or their streams released under them, or their executor destroyed. Then it is
-// counted how far each direction came, the streams may change their executor, and the next leg goes on from there. In
-// the last leg both writers close their half, and both readers must find the end exactly behind the last byte.
+// It is told in legs. In a leg, tasks read and write at each end, each in the way that its own random stream
+// picks. After some steps the leg is cut: the tasks are cancelled, or their streams released under them, or
+// their executor destroyed. Then it is counted how far each direction came, the streams may change their
+// executor, and the next leg goes on from there. In the last leg both writers close their half, and both
+// readers must find the end exactly behind the last byte.
 #include "stream_story.hpp"
 
 #include "support/loopback_pair.hpp"
@@ -463,7 +465,8 @@ Task<> Story::read_marked_in_some_way(End& end) {
     co_await yield();
 }
 
-/// One wait, for `when_any` and for time limits of tasks. It counts by itself, since its value may come beside another one's.
+/// One wait, for `when_any` and for time limits of tasks. It counts by itself, since its value may come
+/// beside another one's.
 Task<bool> Story::read_once(End& end, std::size_t kind) {
     if (kind == 0) {
         std::size_t received = co_await end.stream().read(room(end, 4000));

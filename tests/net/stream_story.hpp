@@ -34,8 +34,8 @@ private:
     std::vector<std::string> lines_;
 };
 
-/// Tells the story of `seed`: connects two streams, and reads, writes, cancels, moves, releases, adopts and closes at random,
-/// until both directions have ended. Each end checks each byte.
+/// Tells the story of `seed`: connects two streams, and reads, writes, cancels, moves, releases, adopts and
+/// closes at random, until both directions have ended. Each end checks each byte.
 ///
 /// Errors: `StoryFailure`.
 void tell_story(std::uint64_t seed, StoryLink link, StoryPeer peer, StoryLog& log);

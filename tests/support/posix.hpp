@@ -25,7 +25,8 @@ std::string kind_of(int fd);
 /// `body` says whether all was well; the status is then 0.
 int run_in_child(const std::function<bool()>& body);
 
-/// Spins until the peer's system has acknowledged what this TCP socket has sent so far; what it has no room for is not sent.
+/// Spins until the peer's system has acknowledged what this TCP socket has sent so far; what it has no room
+/// for is not sent.
 void await_acknowledgements(NativeHandle socket);
 
 /// The calling thread's, in user and in kernel mode.
@@ -41,8 +42,8 @@ void send_with_descriptor(NativeHandle socket, std::string_view text);
 /// Lets each receive of this Unix socket stop where another writer's bytes begin (SO_PASSCRED).
 void ask_for_credentials(NativeHandle socket);
 
-/// Leaves a notification in the error queue of a connected TCP socket, which polls report until somebody takes it. What that
-/// sends to the peer is read there.
+/// Leaves a notification in the error queue of a connected TCP socket, which polls report until somebody
+/// takes it. What that sends to the peer is read there.
 void fill_error_queue(NativeHandle socket, NativeHandle peer);
 
 }  // namespace leat::test
