@@ -18,19 +18,19 @@ function(leat_add_test_executable name)
 endfunction()
 
 # leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...] [NOISY <unit>...]
-#                [ONCE <unit>...] [POSIX <unit>...])
+#                [RINGS <unit>...] [ONCE <unit>...] [POSIX <unit>...])
 #
 # THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
 # a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
 # shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim); and on io_uring with
-# queues of eight. ONCE names those that see to every backend by themselves. POSIX names those about what only such systems
+# queues of eight. RINGS names those that must hold on rings of every size and kind. ONCE names those that see to every backend by themselves. POSIX names those about what only such systems
 # have; a case of another suite that is so has the label `posix`, and one about backends that learn of readiness and make the
 # calls themselves `readiness`. A case with the label `one_batch` hangs on two events that come in one batch, which noise
 # does not promise.
 function(leat_add_tests layer)
-    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;ONCE;POSIX" ${ARGN})
+    cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;RINGS;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)
-    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_ONCE} ${arg_POSIX})
+    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_RINGS} ${arg_ONCE} ${arg_POSIX})
     if(LEAT_TESTS STREQUAL "threads")
         set(arg_FILES ${arg_THREADS})
         list(TRANSFORM arg_FILES APPEND _test.cpp)
@@ -81,17 +81,33 @@ function(leat_add_tests layer)
                            SKIP_RETURN_CODE ${LEAT_SKIPPED}
                            TIMEOUT 180)
         endif()
-        if(unit IN_LIST arg_NOISY AND LEAT_HAS_IO_URING)
+        set(rings "")
+        if(unit IN_LIST arg_NOISY)
             # Rings so small that they are always full.
-            set(test ${layer}/${unit}@io_uring_small)
+            list(APPEND rings "small LEAT_IO_URING_ENTRIES=8")
+        endif()
+        if(unit IN_LIST arg_RINGS)
+            foreach(entries IN ITEMS 1 2 4 256)
+                list(APPEND rings "of_${entries} LEAT_IO_URING_ENTRIES=${entries}")
+            endforeach()
+            list(APPEND rings "plain LEAT_IO_URING_SETUP=plain"
+                 "plain_of_2 LEAT_IO_URING_SETUP=plain LEAT_IO_URING_ENTRIES=2")
+        endif()
+        if(NOT LEAT_HAS_IO_URING)
+            set(rings "")
+        endif()
+        foreach(ring IN LISTS rings)
+            separate_arguments(ring)
+            list(POP_FRONT ring name)
+            set(test ${layer}/${unit}@io_uring_${name})
             add_test(NAME ${test} COMMAND ${executable} --run_test=${unit} ${io_uring_selection})
             set_tests_properties(
                 ${test}
                 PROPERTIES LABELS "${labels}"
-                           ENVIRONMENT "LEAT_BACKEND=io_uring;LEAT_IO_URING_ENTRIES=8;${LEAT_TEST_ENVIRONMENT}"
+                           ENVIRONMENT "LEAT_BACKEND=io_uring;${ring};${LEAT_TEST_ENVIRONMENT}"
                            SKIP_RETURN_CODE ${LEAT_SKIPPED}
                            TIMEOUT 180)
-        endif()
+        endforeach()
         foreach(backend IN LISTS rows)
             set(test ${layer}/${unit}@${backend})
             add_test(NAME ${test} COMMAND ${executable} --run_test=${unit} ${selection} ${${backend}_selection})

@@ -12,8 +12,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -343,6 +345,74 @@ int run_in_child(const std::function<bool()>& body) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+void await_acknowledgements(NativeHandle socket) {
+    for (;;) {
+        tcp_info info{};
+        socklen_t size = sizeof info;
+        // No other socket has such, and none is at its other end already.
+        if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || info.tcpi_unacked == 0) return;
+        std::this_thread::yield();
+    }
+}
+
+std::chrono::microseconds thread_cpu_time() {
+    timespec time{};
+    checked(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), "clock_gettime");
+    return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::seconds(time.tv_sec) +
+                                                                 std::chrono::nanoseconds(time.tv_nsec));
+}
+
+std::set<int> thread_ids() {
+    std::set<int> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
+        found.insert(std::stoi(entry.path().filename().string()));
+    return found;
+}
+
+std::pair<NativeHandle, NativeHandle> unix_pair(UnixSocket type) {
+    std::array<int, 2> ends{};
+    const int kind = type == UnixSocket::stream ? SOCK_STREAM : SOCK_DGRAM;
+    checked(::socketpair(AF_UNIX, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()), "socketpair");
+    return {ends[0], ends[1]};
+}
+
+void send_with_descriptor(NativeHandle socket, std::string_view text) {
+    iovec bytes{const_cast<char*>(text.data()), text.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &socket, sizeof socket);
+    checked(static_cast<int>(::sendmsg(socket, &message, MSG_NOSIGNAL)), "sendmsg");
+}
+
+void ask_for_credentials(NativeHandle socket) {
+    const int on = 1;
+    checked(::setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), "setsockopt");
+}
+
+void fill_error_queue(NativeHandle socket, NativeHandle peer) {
+    const int on = 1;
+    checked(::setsockopt(socket, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on), "setsockopt");
+    // Small pieces are copied all the same, and then nothing is to be told.
+    const std::array<char, 20'000> bytes{};
+    std::size_t left = static_cast<std::size_t>(
+        checked(static_cast<int>(::send(socket, bytes.data(), bytes.size(), MSG_ZEROCOPY)), "send"));
+    while (left != 0) {
+        await_readable(peer);
+        left -= std::min(left, drain(peer));
+    }
+    // Errors are reported whatever is asked for.
+    pollfd asked{socket, 0, 0};
+    checked(::poll(&asked, 1, -1), "poll");
 }
 
 void await_sleeping(int id) {
