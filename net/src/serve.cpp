@@ -58,6 +58,7 @@ constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 /// What a server may have to tell. Each is told once in a while, whatever else is told.
 enum class Trouble {
     accept_failed,
+    accepting_ended,
     no_descriptors,
     no_memory,
     no_reserve,
@@ -73,6 +74,8 @@ const char* name_of(Trouble trouble) noexcept {
     case Trouble::no_descriptors:
     case Trouble::no_memory:
         break;
+    case Trouble::accepting_ended:
+        return "no more connections are accepted";
     case Trouble::no_reserve:
         return "no descriptor is held in reserve";
     case Trouble::handler_not_started:
@@ -102,8 +105,9 @@ public:
 
     Task<> run(TaskGroup& group);
     /// Makes it one of several, before it runs.
-    void become_part(std::shared_ptr<Handover> handover, std::size_t index) noexcept {
+    void become_part(WholeServer& whole, std::shared_ptr<Handover> handover, std::size_t index) noexcept {
         is_part_ = true;
+        whole_ = &whole;
         handover_ = std::move(handover);
         index_ = index;
     }
@@ -161,6 +165,7 @@ private:
     ServeControl& control_;
     // One of several servers; with a handover if one of them accepts for all.
     bool is_part_ = false;
+    WholeServer* whole_ = nullptr;
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
     // Null before the group has begun and once its last task has ended.
@@ -373,7 +378,10 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     AcceptFailure failure = socket::classify_accept_failure(error);
     if (failure == AcceptFailure::fatal) {
         // Whoever drains may close the listener as well.
-        if (!is_draining()) fatal_ = error;
+        if (is_draining()) return Duration::zero();
+        fatal_ = error;
+        notice(Trouble::accepting_ended, error);
+        if (whole_ != nullptr) whole_->part_failed();
         return Duration::zero();
     }
     ++report_.accept_errors;
@@ -630,11 +638,11 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 }
 
 Task<ServeReport> detail::serve_part(TcpListener* listener, ConnectionHandler handler, ServeOptions options,
-                                     ServeControl& control, std::shared_ptr<Handover> handover,
-                                     std::size_t index) {
+                                     ServeControl& control, WholeServer& whole,
+                                     std::shared_ptr<Handover> handover, std::size_t index) {
     Environment& environment = co_await CurrentEnvironment();
     Server server(environment.executor(), listener, handler, options, control);
-    server.become_part(std::move(handover), index);
+    server.become_part(whole, std::move(handover), index);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);
     co_return server.finish();
