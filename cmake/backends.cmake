@@ -99,6 +99,9 @@ set(LEAT_THREAD_LOCALS_DIE_EARLY 0)
 if(CMAKE_SYSTEM_NAME STREQUAL "Windows")
     set(LEAT_SYSTEM_FAMILY windows)
     set(LEAT_THREAD_LOCALS_DIE_EARLY 1)
+elseif(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
+    # There they are data of a key of the system's, and the destructor of ours may come after that one's.
+    set(LEAT_THREAD_LOCALS_DIE_EARLY 1)
 endif()
 
 if(NOT LEAT_BACKENDS)

@@ -7,12 +7,15 @@
 // A drain lets the reads of each connection end, so that handlers come to their ends as they do when a peer closes. What a
 // handler then closes is held back if the peer has not had everything, until it has (docs/adr/0007).
 //
-// Want of descriptors. accept(2) fails with EMFILE before it looks whether anybody waits, and those who do wait would
-// go on waiting in silence. So one descriptor is held in reserve. When accepting fails for want of one, the reserve is
-// closed and accepting goes on with what that gives. From then on, whoever comes is served if the reserve can be opened
-// again, and otherwise is closed at once, at a measured pace. If not even that helps, accepting pauses, longer each
-// time, until a connection ends or the pause does. Where the reserve is refused for another reason (a filter of system
-// calls may allow no sockets but those of the network), there is none, and everybody is served all the same.
+// When descriptors run out. accept(2) fails with EMFILE before it looks whether anybody waits, and those who
+// do wait would go on waiting in silence. So the process holds one descriptor in reserve for all its servers
+// (descriptor_reserve.hpp). When accept finds no descriptor, the reserve is spent on the next peer: it is
+// served if the reserve can be opened again, and otherwise it is closed at once, at a measured pace. If not
+// even that helps, accepting pauses, longer each time, until a connection ends or the pause does. Where the
+// reserve is refused for another reason (a filter of system calls may allow no sockets but those of the
+// network), there is none, and everybody is served all the same.
+//
+// When memory runs out, a message about it must not need any: what is noexcept here formats it on the stack.
 #include <leat/net/serve.hpp>
 
 #include <leat/runtime/sleep.hpp>
@@ -21,15 +24,18 @@
 
 #include "backend/socket.hpp"
 #include "src/connection.hpp"
+#include "src/descriptor_reserve.hpp"
 #include "src/serve_part.hpp"
 
 #include <algorithm>
 #include <array>
 #include <coroutine>
+#include <cstdio>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace leat {
@@ -52,6 +58,7 @@ constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 /// What a server may have to tell. Each is told once in a while, whatever else is told.
 enum class Trouble {
     accept_failed,
+    accepting_ended,
     no_descriptors,
     no_memory,
     no_reserve,
@@ -67,6 +74,8 @@ const char* name_of(Trouble trouble) noexcept {
     case Trouble::no_descriptors:
     case Trouble::no_memory:
         break;
+    case Trouble::accepting_ended:
+        return "no more connections are accepted";
     case Trouble::no_reserve:
         return "no descriptor is held in reserve";
     case Trouble::handler_not_started:
@@ -96,8 +105,9 @@ public:
 
     Task<> run(TaskGroup& group);
     /// Makes it one of several, before it runs.
-    void become_part(std::shared_ptr<Handover> handover, std::size_t index) noexcept {
+    void become_part(WholeServer& whole, std::shared_ptr<Handover> handover, std::size_t index) noexcept {
         is_part_ = true;
+        whole_ = &whole;
         handover_ = std::move(handover);
         index_ = index;
     }
@@ -127,7 +137,10 @@ private:
     Duration accepted(TcpStream&& stream) noexcept;
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
-    bool restore_reserve() noexcept;
+    Duration accept_surplus() noexcept;
+    Duration serve_accepted(TcpStream&& stream) noexcept;
+    Duration shed() noexcept;
+    void note_refused_reserve(const std::error_code& refusal) noexcept;
     void take(TcpStream&& stream) noexcept override { start(std::move(stream)); }
     void hand_over(TcpStream&& stream) noexcept;
     void start(TcpStream&& stream) noexcept;
@@ -137,7 +150,8 @@ private:
     template <class Kind, class... More>
     void start_as(TcpStream&& stream, More... more);
     void count_failure(std::exception_ptr failure) noexcept;
-    void notice(Trouble trouble, const std::string& why) noexcept;
+    void notice(Trouble trouble, std::string_view why) noexcept;
+    void notice(Trouble trouble, const std::error_code& why) noexcept;
     void arm_sweep() noexcept;
     void expired() noexcept override;
     template <class Visit>
@@ -151,6 +165,7 @@ private:
     ServeControl& control_;
     // One of several servers; with a handover if one of them accepts for all.
     bool is_part_ = false;
+    WholeServer* whole_ = nullptr;
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
     // Null before the group has begun and once its last task has ended.
@@ -162,8 +177,7 @@ private:
     Acceptance* acceptance_ = nullptr;
     Pause* pause_ = nullptr;
 
-    // Closed: descriptors are short, or the system gives none of this kind, which is told once.
-    Source reserve_;
+    ReserveShare reserve_;
     bool told_of_no_reserve_ = false;
     int failures_in_a_row_ = 0;
     Duration pause_length_;
@@ -273,7 +287,10 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
       control_(control),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
-    if (listener_ != nullptr) restore_reserve();
+    if (listener_ == nullptr) return;
+    std::error_code refusal;
+    reserve_.open(refusal);
+    note_refused_reserve(refusal);
 }
 
 Server::~Server() {
@@ -321,13 +338,15 @@ ServeReport Server::finish() {
 
 /// Gives how long to pause before the next one.
 Duration Server::accepted(TcpStream&& stream) noexcept {
+    std::error_code refusal;
+    const bool has_room = reserve_.keep(stream, refusal);
+    note_refused_reserve(refusal);
+    return has_room ? serve_accepted(std::move(stream)) : shed();
+}
+
+Duration Server::serve_accepted(TcpStream&& stream) noexcept {
     failures_in_a_row_ = 0;
     pause_length_ = options_.shortest_pause;
-    if (!restore_reserve()) {
-        stream.close();
-        ++report_.shed;
-        return pause_after_shedding;
-    }
     ++report_.accepted;
     if (handover_ != nullptr)
         hand_over(std::move(stream));
@@ -359,29 +378,51 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     AcceptFailure failure = socket::classify_accept_failure(error);
     if (failure == AcceptFailure::fatal) {
         // Whoever drains may close the listener as well.
-        if (!is_draining()) fatal_ = error;
+        if (is_draining()) return Duration::zero();
+        fatal_ = error;
+        notice(Trouble::accepting_ended, error);
+        if (whole_ != nullptr) whole_->part_failed();
         return Duration::zero();
     }
     ++report_.accept_errors;
-    notice(trouble_of(failure), error.message());
-    if (failure == AcceptFailure::no_descriptors && reserve_.is_open()) {
-        reserve_.close();
-        return Duration::zero();
-    }
+    notice(trouble_of(failure), error);
+    if (failure == AcceptFailure::no_descriptors) return accept_surplus();
     if (failure == AcceptFailure::passing && ++failures_in_a_row_ <= failures_without_pause)
         return Duration::zero();
     return next_pause();
 }
 
-/// False if there is no descriptor left for it.
-bool Server::restore_reserve() noexcept {
-    if (reserve_.is_open()) return true;
+/// Spends the reserve on the next peer.
+Duration Server::accept_surplus() noexcept {
+    using Surplus = ReserveShare::Surplus;
+    std::optional<TcpStream> accepted;
     std::error_code error;
-    reserve_ = Source(socket::open_reserve(error));
-    if (!error) return true;
-    if (socket::classify_accept_failure(error) == socket::AcceptFailure::no_descriptors) return false;
-    if (!std::exchange(told_of_no_reserve_, true)) notice(Trouble::no_reserve, error.message());
-    return true;
+    switch (reserve_.accept_surplus(*listener_, accepted, error)) {
+    case Surplus::kept:
+        return serve_accepted(std::move(*accepted));
+    case Surplus::closed:
+        return shed();
+    case Surplus::nobody:
+        return Duration::zero();
+    case Surplus::nothing_to_spend:
+        return next_pause();
+    case Surplus::failed:
+        break;
+    }
+    ++report_.accept_errors;
+    return next_pause();
+}
+
+/// Of a peer that has seen a close.
+Duration Server::shed() noexcept {
+    failures_in_a_row_ = 0;
+    pause_length_ = options_.shortest_pause;
+    ++report_.shed;
+    return pause_after_shedding;
+}
+
+void Server::note_refused_reserve(const std::error_code& refusal) noexcept {
+    if (refusal && !std::exchange(told_of_no_reserve_, true)) notice(Trouble::no_reserve, refusal);
 }
 
 Duration Server::next_pause() noexcept {
@@ -509,15 +550,24 @@ ServeReport Server::report() const noexcept {
     return report;
 }
 
-void Server::notice(Trouble trouble, const std::string& why) noexcept {
+void Server::notice(Trouble trouble, std::string_view why) noexcept {
     TimePoint now = executor_.now();
     TimePoint& next_time = next_notices_[static_cast<std::size_t>(trouble)];
     if (now < next_time) return;
     next_time = saturating_add(now, pause_between_notices);
+    std::array<char, 256> text;
+    std::snprintf(text.data(), text.size(), "serve: %s: %.*s", name_of(trouble), static_cast<int>(why.size()),
+                  why.data());
+    executor_.notice(text.data());
+}
+
+void Server::notice(Trouble trouble, const std::error_code& why) noexcept {
     try {
-        executor_.notice("serve: " + std::string(name_of(trouble)) + ": " + why);
+        notice(trouble, why.message());
     } catch (const std::bad_alloc&) {
-        // There is nothing left to say it with.
+        std::array<char, 64> number;
+        std::snprintf(number.data(), number.size(), "%s error %d", why.category().name(), why.value());
+        notice(trouble, number.data());
     }
 }
 
@@ -588,11 +638,11 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 }
 
 Task<ServeReport> detail::serve_part(TcpListener* listener, ConnectionHandler handler, ServeOptions options,
-                                     ServeControl& control, std::shared_ptr<Handover> handover,
-                                     std::size_t index) {
+                                     ServeControl& control, WholeServer& whole,
+                                     std::shared_ptr<Handover> handover, std::size_t index) {
     Environment& environment = co_await CurrentEnvironment();
     Server server(environment.executor(), listener, handler, options, control);
-    server.become_part(std::move(handover), index);
+    server.become_part(whole, std::move(handover), index);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);
     co_return server.finish();

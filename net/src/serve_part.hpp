@@ -10,11 +10,23 @@
 
 namespace leat::detail {
 
+/// The server on several threads, as its parts see it.
+class WholeServer {
+public:
+    /// A part accepts no more, and its failure will be thrown when its connections have ended: so that the
+    /// others need not wait for that. Any thread.
+    virtual void part_failed() noexcept = 0;
+
+protected:
+    ~WholeServer() = default;
+};
+
 /// One of the servers that are one server on several threads: `serve`, but its listener, of which it may have none, is closed
 /// once nothing more is to be accepted. With a handover it serves what it is given, and number 0 gives what it accepts.
 ///
-/// Lifetime: `listener` and `control` outlive the await.
+/// Lifetime: `listener`, `control` and `whole` outlive the await.
 Task<ServeReport> serve_part(TcpListener* listener, ConnectionHandler handler, ServeOptions options,
-                             ServeControl& control, std::shared_ptr<Handover> handover, std::size_t index);
+                             ServeControl& control, WholeServer& whole, std::shared_ptr<Handover> handover,
+                             std::size_t index);
 
 }  // namespace leat::detail

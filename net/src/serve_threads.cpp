@@ -83,7 +83,7 @@ SharedListener SharedListener::bind(const Address& address, const ListenOptions&
 namespace detail {
 
 /// What the control and the posts to the executors share.
-class ThreadedServer : public std::enable_shared_from_this<ThreadedServer> {
+class ThreadedServer final : public std::enable_shared_from_this<ThreadedServer>, private WholeServer {
 public:
     ThreadedServer() = default;
     ThreadedServer(const ThreadedServer&) = delete;
@@ -106,6 +106,7 @@ public:
 
 private:
     void begin(Runtime& runtime, std::size_t parts);
+    void part_failed() noexcept override { drain(); }
     void end(bool stops) noexcept;
     void end_each(bool stops) noexcept;
     Task<ServeReport> serve_one(TcpListener listener, ConnectionHandler handler, ServeOptions options,
@@ -162,8 +163,9 @@ Task<ServeReport> ThreadedServer::serve_one(TcpListener listener, ConnectionHand
                                             ServeOptions options, std::shared_ptr<Handover> handover,
                                             std::size_t index) {
     TcpListener* own = listener.is_open() ? &listener : nullptr;
+    WholeServer& whole = *this;
     ServeReport report = co_await serve_part(own, std::move(handler), std::move(options), *controls_[index],
-                                             std::move(handover), index);
+                                             whole, std::move(handover), index);
     co_return report;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <new>
 #include <string>
 
 #include <poll.h>
@@ -11,7 +12,7 @@
 
 namespace leat::detail {
 
-std::optional<std::size_t> write_what_fits(std::string_view text) {
+std::optional<std::size_t> write_what_fits(std::string_view text) noexcept {
     // A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)).
     std::size_t written = 0;
     while (written < text.size()) {
@@ -29,10 +30,20 @@ std::optional<std::size_t> write_what_fits(std::string_view text) {
     return written;
 }
 
-void write_notice(std::string_view text) {
-    std::string line(text);
-    if (line.empty() || line.back() != '\n') line += '\n';
-    write_what_fits(line);
+void write_notice(std::string_view text) noexcept {
+    if (text.ends_with('\n')) {
+        write_what_fits(text);
+        return;
+    }
+    try {
+        // In one call, so that another process's line does not come in between.
+        std::string line(text);
+        line += '\n';
+        write_what_fits(line);
+    } catch (const std::bad_alloc&) {
+        write_what_fits(text);
+        write_what_fits("\n");
+    }
 }
 
 }  // namespace leat::detail

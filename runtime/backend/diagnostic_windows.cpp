@@ -2,6 +2,7 @@
 #include "backend/diagnostic.hpp"
 
 #include <algorithm>
+#include <new>
 #include <string>
 
 #include <windows.h>
@@ -34,7 +35,7 @@ bool has_room(HANDLE output, std::size_t size) noexcept {
 
 }  // namespace
 
-std::optional<std::size_t> write_what_fits(std::string_view text) {
+std::optional<std::size_t> write_what_fits(std::string_view text) noexcept {
     HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
     if (output == nullptr || output == INVALID_HANDLE_VALUE) return std::nullopt;
     // No pipe is smaller by default.
@@ -52,13 +53,23 @@ std::optional<std::size_t> write_what_fits(std::string_view text) {
     return text.size() - left;
 }
 
-void write_notice(std::string_view text) {
-    std::string line(text);
-    if (line.empty() || line.back() != '\n') line += '\n';
+void write_notice(std::string_view text) noexcept {
     HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
-    if (output == nullptr || output == INVALID_HANDLE_VALUE || !has_room(output, line.size())) return;
-    DWORD written = 0;
-    ::WriteFile(output, line.data(), static_cast<DWORD>(line.size()), &written, nullptr);
+    if (output == nullptr || output == INVALID_HANDLE_VALUE || !has_room(output, text.size() + 1)) return;
+    auto write = [output](std::string_view piece) {
+        DWORD written = 0;
+        ::WriteFile(output, piece.data(), static_cast<DWORD>(piece.size()), &written, nullptr);
+    };
+    if (text.ends_with('\n')) return write(text);
+    try {
+        // In one call, so that another process's line does not come in between.
+        std::string line(text);
+        line += '\n';
+        write(line);
+    } catch (const std::bad_alloc&) {
+        write(text);
+        write("\n");
+    }
 }
 
 }  // namespace leat::detail

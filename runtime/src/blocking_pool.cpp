@@ -3,12 +3,14 @@
 
 #include "backend/diagnostic.hpp"
 #include "backend/thread_name.hpp"
+#include "src/failure.hpp"
 #include "src/pool_core.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <new>
+#include <string>
 #include <utility>
 
 namespace leat {
@@ -65,13 +67,13 @@ std::error_code PoolCore::submit(const std::shared_ptr<OffloadJob>& job) {
     if (is_closed_) return make_error_code(errc::closed);
     const bool wants_thread =
         queue_.size() >= idle_ && threads_.size() < std::max<std::size_t>(options_.threads, 1);
-    std::string trouble;
+    std::exception_ptr trouble;
     if (wants_thread) {
         try {
             start_thread();
-        } catch (const std::exception& error) {
+        } catch (...) {
             if (threads_.empty()) throw;
-            trouble = error.what();
+            trouble = std::current_exception();
         }
     }
     job->self_ = job;
@@ -79,8 +81,18 @@ std::error_code PoolCore::submit(const std::shared_ptr<OffloadJob>& job) {
     queue_.append(*job);
     work_.notify_one();
     lock.unlock();
-    if (!trouble.empty()) notice("leat: a pool of threads goes on with those that it has: " + trouble);
+    if (trouble != nullptr) notice_trouble(trouble);
     return std::error_code();
+}
+
+/// The call is in the queue by now: whatever is thrown here is of no use to the caller.
+void PoolCore::notice_trouble(const std::exception_ptr& trouble) noexcept {
+    constexpr std::string_view what = "leat: a pool of threads goes on with those that it has";
+    try {
+        notice(std::string(what) + ": " + text_of(trouble));
+    } catch (...) {
+        notice(what);
+    }
 }
 
 bool PoolCore::take_back(OffloadJob& job) noexcept {
@@ -219,7 +231,7 @@ void PoolCore::name_what_runs() noexcept {
     }
 }
 
-void PoolCore::notice(const std::string& text) noexcept {
+void PoolCore::notice(std::string_view text) noexcept {
     try {
         if (options_.diagnostic)
             options_.diagnostic(text);

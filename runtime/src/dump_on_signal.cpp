@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,7 +40,14 @@ Task<> dump_on_signal(Signals& signals) {
     Executor& executor = environment.executor();
     for (;;) {
         co_await signals.next();
-        std::string text = "the tasks:\n" + executor.dump_tasks();
+        std::string text;
+        try {
+            text = "the tasks:\n" + executor.dump_tasks();
+        } catch (const std::bad_alloc&) {
+            // The next signal may find memory again.
+            executor.notice_always("no memory for a dump of the tasks");
+            continue;
+        }
         if (executor.has_diagnostic()) {
             executor.notice_always(text);
             continue;

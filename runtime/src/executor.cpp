@@ -13,6 +13,7 @@
 #include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
 #include "src/inbox.hpp"
+#include "src/joined_text.hpp"
 #include "src/stall_watch.hpp"
 
 #include <leat/runtime/blocking_pool.hpp>
@@ -21,7 +22,11 @@
 #include <leat/runtime/root.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <random>
 #include <string>
 #include <system_error>
@@ -51,6 +56,8 @@ constexpr std::size_t large_read = 4096;
 // How much of the stack tasks may take that run on top of those that await them.
 constexpr std::size_t nesting_stack = 16 * 1024;
 constexpr std::size_t whole_batch = detail::Completions::unlimited;
+// Short enough that a string holds it without an allocation.
+constexpr const char* no_dump = "(no memory)\n";
 
 std::uint64_t seed_from_system() {
     std::random_device device;
@@ -220,7 +227,13 @@ bool Executor::can_jump() const noexcept {
 }
 
 void Executor::report_deadlock(detail::Root* root) {
-    std::string text = "leat: nothing can ever run again; the tasks that wait:\n" + dump_tasks();
+    std::string text;
+    try {
+        text = "leat: nothing can ever run again; the tasks that wait:\n" + dump_tasks();
+    } catch (const std::bad_alloc&) {
+        // Said without the tasks: they are cancelled all the same.
+        text = no_dump;
+    }
     if (root == nullptr) {
         for (detail::Root* each = roots_; each != nullptr; each = each->next_root)
             each->cancel();
@@ -566,7 +579,13 @@ void Executor::cancel_roots() noexcept {
 }
 
 void Executor::abort_with_tasks(const char* why) noexcept {
-    detail::write_notice(std::string("leat: an executor ends, but ") + why + ":\n" + dump_tasks());
+    std::string tasks;
+    try {
+        tasks = dump_tasks();
+    } catch (const std::bad_alloc&) {
+        tasks = no_dump;
+    }
+    detail::write_notice(detail::JoinedText({"leat: an executor ends, but ", why, ":\n", tasks}).text());
     std::abort();
 }
 
@@ -589,12 +608,13 @@ void Executor::notice(std::string_view text) noexcept {
 
 void Executor::notice_always(std::string_view text) noexcept {
     ++stats_.notices;
+    std::array<char, 64> left_out{};
+    if (notices_since_told_ != 0)
+        std::snprintf(left_out.data(), left_out.size(), " (%ju notices before were left out)",
+                      static_cast<std::uintmax_t>(std::exchange(notices_since_told_, 0)));
+    const detail::JoinedText line({"leat: ", text, left_out.data()});
     try {
-        std::string line = "leat: " + std::string(text);
-        if (notices_since_told_ != 0)
-            line += " (" + std::to_string(std::exchange(notices_since_told_, 0)) +
-                    " notices before were left out)";
-        options_.diagnostic(line);
+        options_.diagnostic(line.text());
     } catch (...) {
         // A diagnostic that fails has nobody else to tell.
         ++stats_.notices_suppressed;

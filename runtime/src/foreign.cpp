@@ -41,8 +41,8 @@ struct PostResumption {
         ForeignBridge* bridge = bridge_;
         Wait* wait = wait_;
         bridge->mark_resumed();
-        // An executor that is gone has taken its tasks with it.
-        (void)remote.try_post([wait]() noexcept { ForeignBridge::resume_task(*wait); });
+        // An executor that is gone has taken its tasks with it. What is thrown here would end the process.
+        (void)remote.post_surely([wait]() noexcept { ForeignBridge::resume_task(*wait); });
     }
     void await_resume() const noexcept {}
 

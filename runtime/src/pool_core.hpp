@@ -13,9 +13,10 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -62,7 +63,8 @@ private:
     void join_ended() noexcept;
     std::shared_ptr<OffloadJob> take_first() noexcept;
     void name_what_runs() noexcept;
-    void notice(const std::string& text) noexcept;
+    void notice_trouble(const std::exception_ptr& trouble) noexcept;
+    void notice(std::string_view text) noexcept;
 
     const BlockingPoolOptions options_;
     ForkMark mark_;

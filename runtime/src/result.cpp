@@ -6,8 +6,6 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/failures.hpp>
 
-#include <new>
-
 namespace leat::detail {
 
 std::error_code code_or_rethrow(std::exception_ptr exception) {
@@ -31,7 +29,8 @@ std::string text_of(const std::exception_ptr& exception) {
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept {
     try {
         executor.notice_always(std::string(what) + ": " + describe_failure(exception));
-    } catch (const std::bad_alloc&) {
+    } catch (...) {
+        // Memory has run out, or the exception's own `what` throws.
         executor.notice_always(what);
     }
 }

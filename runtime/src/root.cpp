@@ -3,8 +3,10 @@
 
 #include "backend/diagnostic.hpp"
 #include "src/failure.hpp"
+#include "src/joined_text.hpp"
 #include "src/places.hpp"
 
+#include <new>
 #include <string>
 #include <utility>
 
@@ -62,15 +64,21 @@ void Root::orphan() noexcept { is_orphan_ = true; }
 void Root::tell_failure() noexcept {
     std::exception_ptr failure = take_exception(*task_);
     const char* what = "a started task has failed, and nobody has asked for its result";
-    if (executor_ != nullptr)
-        notice_failure(*executor_, what, failure);
-    else
+    if (executor_ != nullptr) return notice_failure(*executor_, what, failure);
+    try {
         write_notice(std::string("leat: ") + what + ": " + text_of(failure));
+    } catch (...) {
+        write_notice(JoinedText({"leat: ", what}).text());
+    }
 }
 
 void Root::outlive_executor() noexcept {
-    std::exchange(executor_, nullptr)
-        ->notice_always("a Running outlives its executor; its task was started at " + place_of(origin_));
+    Executor& gone = *std::exchange(executor_, nullptr);
+    try {
+        gone.notice_always("a Running outlives its executor; its task was started at " + place_of(origin_));
+    } catch (const std::bad_alloc&) {
+        gone.notice_always("a Running outlives its executor");
+    }
 }
 
 void Root::throw_if_failed() {

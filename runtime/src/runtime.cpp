@@ -108,6 +108,7 @@ void Runtime::start(RuntimeOptions&& options) {
     threads_.reserve(count);
     executors_.reserve(count);
     remotes_.reserve(count);
+    threads_end_.emplace(wait_for_threads());
     own_ = std::make_unique<Executor>(options.executor);
     executors_.push_back(own_.get());
     remotes_.push_back(own_->remote());
@@ -134,7 +135,7 @@ void Runtime::end() noexcept {
         }
         running_threads_ = 0;
     }
-    if (running_threads_ != 0) own_->run_until(wait_for_threads());
+    if (running_threads_ != 0) own_->run_until(std::move(*threads_end_));
     threads_.clear();
     own_.reset();
     pool_.reset();

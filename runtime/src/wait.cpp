@@ -3,16 +3,16 @@
 #include <leat/runtime/wait.hpp>
 
 #include "backend/diagnostic.hpp"
+#include "src/joined_text.hpp"
 
 #include <cstdlib>
-#include <string>
 
 namespace leat {
 
 namespace detail {
 
 void stop_for_misuse(const char* sentence) noexcept {
-    write_notice(std::string("leat: ") + sentence);
+    write_notice(JoinedText({"leat: ", sentence}).text());
     std::abort();
 }
 

@@ -2,9 +2,9 @@
 #include <leat/runtime/wait_list.hpp>
 
 #include "backend/diagnostic.hpp"
+#include "src/joined_text.hpp"
 
 #include <cstdlib>
-#include <string>
 
 namespace leat::detail {
 
@@ -15,7 +15,7 @@ bool QueuedWait::leave(WaitList& list) noexcept {
 }
 
 void WaitList::stop_for_waiters(const char* what) noexcept {
-    write_notice(std::string("leat: ") + what + " is destroyed while tasks wait for it");
+    write_notice(JoinedText({"leat: ", what, " is destroyed while tasks wait for it"}).text());
     std::abort();
 }
 

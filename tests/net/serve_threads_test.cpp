@@ -319,6 +319,60 @@ BOOST_AUTO_TEST_CASE(cancelled_server_cancels_all_handlers) {
     });
 }
 
+// A listener that was shut down fails for good, where accept says so.
+const boost::unit_test::label shuts_listeners("posix");
+
+BOOST_AUTO_TEST_CASE(thread_that_can_accept_no_more_drains_the_others_before_its_own_connections_end,
+                     *shuts_listeners) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        const std::set<NativeHandle> before = open_handles();
+        SharedListener listener = SharedListener::bind(Address::loopback(0), ListenOptions(), sharing);
+        server.address = listener.local_address();
+        // That of executor 0: the others' are made later.
+        NativeHandle first_listener = invalid_handle;
+        for (NativeHandle handle : open_handles())
+            if (!before.contains(handle)) first_listener = handle;
+        const std::thread::id first_thread = std::this_thread::get_id();
+        server.options.drain_timeout = 1h;
+        std::atomic<bool> others_have_ended = false;
+        auto handler = [&](TcpStream peer) -> Task<> {
+            const bool is_on_first = std::this_thread::get_id() == first_thread;
+            co_await peer.write_all(bytes_of(is_on_first ? "first" : "other"));
+            if (!is_on_first) {
+                co_await echo(std::move(peer));
+                co_return;
+            }
+            while (!others_have_ended)
+                co_await sleep_for(100us);
+        };
+        auto clients = [&]() -> Task<> {
+            std::deque<TcpStream> on_first;
+            std::deque<TcpStream> on_others;
+            while (on_first.empty() || on_others.empty()) {
+                TcpStream stream = co_await server.connect();
+                std::array<std::byte, 5> where;
+                co_await stream.read_exactly(where);
+                (text_of(where) == "first" ? on_first : on_others).push_back(std::move(stream));
+            }
+            shut(first_listener, Direction::both);
+            for (TcpStream& stream : on_others) {
+                std::string rest = co_await read_to_end(stream);
+                BOOST_TEST(rest == "");
+            }
+            others_have_ended = true;
+        };
+        std::thread other([&] { server.client_executor.run_until(clients()); });
+
+        auto run_server = [&] {
+            server.runtime.executor().run_until(
+                serve(server.runtime, std::move(listener), handler, server.options, server.control));
+        };
+
+        BOOST_TEST((error_of(run_server) == std::errc::invalid_argument));
+        other.join();
+    });
+}
+
 BOOST_AUTO_TEST_CASE(port_that_another_server_has_is_refused) {
     for (Sharing sharing : sharings()) {
         SharedListener first = SharedListener::bind(Address::loopback(0), ListenOptions(), sharing);

@@ -17,7 +17,10 @@ constinit thread_local std::size_t made = 0;
 constinit thread_local std::size_t until_failure = 0;
 constinit thread_local bool struck = false;
 
+constinit thread_local MemoryShortage* shortage = nullptr;
+
 bool must_fail() noexcept {
+    if (shortage != nullptr && shortage->strikes()) return true;
     if (until_failure == 0) return false;
     if (--until_failure != 0) return false;
     struck = true;
@@ -76,6 +79,32 @@ FailingAllocation::FailingAllocation(std::size_t which) noexcept {
 FailingAllocation::~FailingAllocation() { until_failure = 0; }
 
 bool FailingAllocation::has_struck() noexcept { return struck; }
+
+void MemoryShortage::subject_this_thread() noexcept { shortage = this; }
+
+void MemoryShortage::release_this_thread() noexcept { shortage = nullptr; }
+
+void MemoryShortage::begin(std::size_t successes, std::size_t failures) noexcept {
+    seen_ = 0;
+    failed_ = 0;
+    first_ = successes;
+    count_ = failures;
+    // Release: the subjects see the above.
+    is_on_.store(true, std::memory_order_release);
+}
+
+void MemoryShortage::end() noexcept { is_on_ = false; }
+
+std::size_t MemoryShortage::failures() const noexcept { return failed_; }
+
+bool MemoryShortage::strikes() noexcept {
+    if (!is_on_.load(std::memory_order_acquire)) return false;
+    std::size_t number = seen_.fetch_add(1);
+    // In this form, as the count may be without limit.
+    if (number < first_ || number - first_ >= count_) return false;
+    ++failed_;
+    return true;
+}
 
 }  // namespace leat::test
 

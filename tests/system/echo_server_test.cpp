@@ -2,6 +2,7 @@
 #include "checksum.hpp"
 #include "client.hpp"
 #include "server_process.hpp"
+#include "support/sanitizer.hpp"
 #include "support/skip.hpp"
 #include "swarm.hpp"
 
@@ -12,8 +13,10 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <string_view>
 #include <thread>
 
 namespace leat::test {
@@ -127,6 +130,39 @@ BOOST_AUTO_TEST_CASE(nine_thousand_connections_at_once_each_get_their_own_bytes)
     server.wait_for_descriptors(baseline);
     BOOST_TEST(server.stop() == 0);
     BOOST_TEST(server.complaints() == 0u);
+}
+
+// More connections than there is memory for: the C library's own calls find none then, either.
+BOOST_AUTO_TEST_CASE(threads_without_memory_close_connections_and_serve_again_when_there_is_some) {
+    constexpr std::size_t connections = 5000;
+    if (raise_descriptor_limit() < connections + 100) {
+        return skip("descriptors", "a process may not have 5100 descriptors");
+    }
+    if (is_sanitized) return skip("memory", "a sanitizer has its own");
+    const char* backend = std::getenv("LEAT_BACKEND");
+    if (backend != nullptr && backend == std::string_view("kqueue")) {
+        return skip("memory", "the shim of kqueue ends the process when there is none");
+    }
+    EchoServer server(
+        {.arguments = {"--threads", "2"}, .launcher = {"sh", "-c", "ulimit -v 40000 && exec \"$0\" \"$@\""}});
+    Client old(server.endpoint());
+    old.expect_echo(100);
+    std::deque<Client> clients;
+    std::size_t closed = 0;
+
+    for (std::size_t i = 0; i < connections; ++i) {
+        clients.emplace_back(server.endpoint());
+        if (clients.back().exchange(1) == Outcome::closed) ++closed;
+    }
+
+    BOOST_TEST(closed > 0u);
+    old.expect_echo(100);
+    clients.clear();
+    Deadline deadline;
+    while (Client(server.endpoint()).exchange(100) == Outcome::closed)
+        deadline.check("the server to have memory again");
+    old.expect_echo(100);
+    BOOST_TEST(server.stop() == 0);
 }
 
 BOOST_AUTO_TEST_CASE(one_gibibyte_through_one_connection_keeps_its_sha256) {

@@ -101,12 +101,13 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 ///
 ///     leat::ServeReport report = co_await leat::serve(listener, echo);
 ///
-/// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone again,
-/// network errors (accept(2) tells to treat them like EAGAIN), want of memory, which is waited out, and want of
-/// descriptors: then a descriptor held in reserve is spent to take each surplus peer and close it, so that it sees an end
-/// rather than a silence, and accepting goes on, with pauses, as soon as there are descriptors again. Where the system
-/// gives none to hold in reserve, surplus peers wait instead. Each kind is told to the executor's diagnostic, at most once a
-/// second.
+/// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone
+/// again, and network errors (accept(2) says to treat them like EAGAIN). When memory runs out, new
+/// connections are closed or wait, and those that are served go on. When descriptors run out, one that the
+/// process holds in reserve for all its servers is spent to take each surplus peer and close it, so that it
+/// sees an end rather than a silence, and accepting goes on, with pauses, as soon as there are descriptors
+/// again. Where the system gives none to hold in reserve, surplus peers wait instead. Each kind is reported
+/// to the executor's diagnostic, at most once a second.
 ///
 /// Lifetime:     `listener` and `control` outlive the await; the listener stays open.
 /// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers,

@@ -101,7 +101,8 @@ private:
 /// executors serve than there are connections. The listener is closed as soon as accepting ends.
 ///
 /// Lifetime:     `runtime` and `control` outlive the await.
-/// Errors:       as `serve`: one executor's failure drains the others, and is thrown then.
+/// Errors:       as `serve`: when one executor can accept no more, all are drained at once; its error is thrown when
+///               they have ended.
 /// Cancellation: all handlers are cancelled.
 Task<ServeReport> serve(Runtime& runtime, SharedListener listener, ConnectionHandler handler);
 Task<ServeReport> serve(Runtime& runtime, SharedListener listener, ConnectionHandler handler,

@@ -60,8 +60,9 @@ public:
         }
         // Seen by `has_come`.
         state->stage.store(Stage::come, std::memory_order_release);
-        // An executor that is gone has no task to tell.
-        (void)state->remote.try_post([state]() noexcept {
+        // An executor that is gone has no task to tell. The caller is C code, which nothing may be thrown
+        // through, and the value has come: the post waits for memory.
+        (void)state->remote.post_surely([state]() noexcept {
             if (Wait* waiting = std::exchange(state->waiting, nullptr)) state->resume(*waiting);
         });
     }

@@ -118,6 +118,8 @@ private:
     void end() noexcept;
     Task<> wait_for_threads();
 
+    // Made before the threads, so that ending them needs no memory.
+    std::optional<Task<>> threads_end_;
     std::shared_ptr<BlockingPool> pool_;
     std::unique_ptr<Executor> own_;
     std::vector<std::unique_ptr<detail::RuntimeThread>> threads_;
