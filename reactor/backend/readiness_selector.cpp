@@ -29,6 +29,9 @@ bool must_try(OperationRecord& operation, const Slot& slot) noexcept {
     }
 }
 
+// In a row, without an operation that has ended.
+constexpr std::uint8_t most_rechecks = 16;
+
 }  // namespace
 
 ReadinessSelector::ReadinessSelector(const SelectorContext& context) noexcept
@@ -66,6 +69,11 @@ void ReadinessSelector::end_reads(Slot& slot) noexcept {
     try_again(slot, false);
 }
 
+void ReadinessSelector::retry(Slot& slot, bool is_write) noexcept {
+    slot.set(is_write ? Slot::writable : Slot::readable);
+    try_again(slot, is_write);
+}
+
 void ReadinessSelector::detach(Slot& slot) noexcept {
     if (slot.has(Slot::registered)) forget(slot);
 }
@@ -76,6 +84,7 @@ void ReadinessSelector::try_again(Slot& slot, bool is_write) noexcept {
     Attempt outcome = attempt(*operation, slot);
     if (outcome == Attempt::partial) return;
     if (outcome == Attempt::refused && recheck(*operation, slot)) return;
+    slot.rechecks = 0;
     slot.unpark(is_write);
     completions_.push(*operation);
 }
@@ -106,7 +115,14 @@ bool ReadinessSelector::enter(OperationRecord& operation, Slot& slot) noexcept {
 /// After a call on a registered source that would block: if the source says that it is ready, the edge that told so
 /// is gone, and so it is asked for again. False: the kernel refused, and the operation has ended with that.
 bool ReadinessSelector::recheck(OperationRecord& operation, Slot& slot) noexcept {
-    if (!is_ready_now(operation, slot)) return true;
+    if (!is_ready_now(operation, slot)) {
+        slot.rechecks = 0;
+        return true;
+    }
+    // Not for ever: a source may say so and go on refusing (a local socket with urgent data, a peek). Then only what
+    // happens next is worth a try.
+    if (slot.rechecks == most_rechecks) return true;
+    ++slot.rechecks;
     std::error_code error = watch_anew(slot, is_listener(operation));
     if (!error) return true;
     OperationAccess::end_with(operation, error.value());

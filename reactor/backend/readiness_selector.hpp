@@ -38,6 +38,7 @@ public:
     bool start(OperationRecord& operation, Slot& slot) noexcept final;
     bool cancel(OperationRecord& operation, Slot& slot) noexcept final;
     void end_reads(Slot& slot) noexcept final;
+    void retry(Slot& slot, bool is_write) noexcept final;
     void detach(Slot& slot) noexcept final;
 
 protected:

@@ -110,11 +110,17 @@ void Core::rearm(Source& source, Interest interest) noexcept {
 
 void Core::retry(Slot& slot, Interest interest) noexcept {
     Core& core = of(slot);
-    if (!core.rearms_) return;
-    std::lock_guard lock(core.mutex_);
-    if (core.selector_ == nullptr || slot.use != Slot::Use::operations) return;
-    if (interest.is_readable()) core.selector_->retry(slot, false);
-    if (interest.is_writable()) core.selector_->retry(slot, true);
+    const bool retries_read = interest.is_readable() && slot.waiting(false) != nullptr;
+    const bool retries_write = interest.is_writable() && slot.waiting(true) != nullptr;
+    if (slot.use != Slot::Use::operations || (!retries_read && !retries_write)) return;
+    if (core.guard_.is_forked_child()) return;
+    {
+        std::lock_guard lock(core.mutex_);
+        if (core.selector_ == nullptr) return;
+        if (retries_read) core.selector_->retry(slot, false);
+        if (retries_write) core.selector_->retry(slot, true);
+    }
+    core.wake_foreign_loop();
 }
 
 /// Locked. The new slot holds a reference on the core for its source.

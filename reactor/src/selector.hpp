@@ -81,9 +81,9 @@ public:
     /// Reads of the source have begun to end (`OperationAccess::finds_end`): the one that waits finds what has arrived, or the
     /// end.
     virtual void end_reads(Slot& slot) noexcept = 0;
-    /// The direction was shut down: the operation that waits in it is to find that. Asked for only where the kernel does not
-    /// tell (`rearms`). Locked, too.
-    virtual void retry(Slot&, bool /*is_write*/) noexcept {}
+    /// The direction was shut down: the operation that waits in it is to find that, which not every kernel reports (Linux does
+    /// not for a local socket). Locked, too.
+    virtual void retry(Slot& slot, bool is_write) noexcept = 0;
     /// The source is about to be closed or released: the kernel forgets it. Locked, too. An operation that is left on the slot is
     /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the
     /// `Completions`, with `errc::closed` unless a result came first. It may wait until the kernel has let go of it.

@@ -45,6 +45,7 @@ Slot* SlotTable::allocate(Completions& queue) noexcept {
     slot->queue = &queue;
     slot->bits = 0;
     slot->gathered = 0;
+    slot->rechecks = 0;
     slot->reads_end = false;
     slot->is_draining = false;
     slot->watch = nullptr;

@@ -101,6 +101,10 @@ public:
         if (OperationRecord* operation = slot.waiting(false)) end_request(*operation, Flight::ending);
     }
 
+    void retry(Slot& slot, bool is_write) noexcept override {
+        if (OperationRecord* operation = slot.waiting(is_write)) end_request(*operation, Flight::ending);
+    }
+
     void detach(Slot& slot) noexcept override {
         // No request outlives its operation, and another thread closes a source only while nobody waits on it.
         if (!guard_.is_owner()) return;

@@ -37,6 +37,7 @@ Step try_when_ready(OperationRecord& operation, Slot& slot) noexcept {
     slot.set(Access::is_write(operation) ? Slot::writable : Slot::readable);
     const std::size_t before = Access::value(operation);
     if (attempt(operation, slot) == Attempt::ended) return Step::ended;
+    Flight::set(operation, Flight::polled);
     // It came no further: the poll was answered for another reason, which may stay.
     if (Access::value(operation) == before) Flight::set(operation, Flight::edge);
     return Step::poll;
@@ -106,9 +107,9 @@ Step take_refusal(OperationRecord& operation, Slot& slot) noexcept {
 Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) noexcept {
     switch (error) {
     case ECANCELED:
-        // If nobody cancelled the operation, its source's reads have begun to end: what has arrived is to be found, or the
-        // end.
-        return Access::finds_end(operation, slot) ? try_when_ready(operation, slot) : Step::transfer;
+        if (Flight::has(operation, Flight::cancelled | Flight::closing)) return Step::transfer;
+        // Its direction has ended: what has arrived is to be found, or that.
+        return try_when_ready(operation, slot);
     case EINTR:
         if (operation.kind() != Kind::connect) return Step::transfer;
         // It goes on by itself (connect(2)); `attempt` is to find how it ended.
@@ -206,9 +207,10 @@ void prepare_poll(io_uring_sqe& request, OperationRecord& operation, const Slot&
 Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, std::uint32_t flags) noexcept {
     if (!is_transfer(operation.kind()) || Flight::has(operation, Flight::polled)) {
         if (result < 0 && result != -ECANCELED) return end_with(operation, -result);
-        // Readiness that has arrived wins over a cancellation, and so does what it brings.
-        if (result >= 0 || Access::finds_end(operation, slot)) return try_when_ready(operation, slot);
-        return Step::poll;
+        // Readiness that has arrived wins over a cancellation, and so does what it brings. One that nobody asked for is to find
+        // that its direction has ended.
+        if (result < 0 && Flight::has(operation, Flight::cancelled | Flight::closing)) return Step::poll;
+        return try_when_ready(operation, slot);
     }
     if (result < 0) return take_failure(operation, slot, -result);
     switch (operation.kind()) {

@@ -41,7 +41,7 @@ struct Flight {
         // It ends with its request's end, unless that brings the result: cancelled, or its source is being closed.
         cancelled = 1,
         closing = 2,
-        // Its source's reads end: what has arrived is to be found, or the end.
+        // Its direction ends: what has arrived is to be found, or that.
         ending = 4,
         // The kernel carries it out no more: we try it after each poll.
         polled = 8,

@@ -63,6 +63,8 @@ struct alignas(64) Slot {
     bool is_tcp = false;
     // Backends that tell of directions apart: what a batch of events has said so far.
     std::uint8_t gathered = 0;
+    // Operation mode, backends that learn of readiness: how often in a row the source said "ready" to a call that it refused.
+    std::uint8_t rechecks = 0;
     // Operation mode: a read that finds nothing ends as at the end of the stream.
     bool reads_end = false;
     // Operation mode: the same for reads that end in a drain (`OperationRecord::ends_in_drain`).
