@@ -57,10 +57,10 @@ void Remainder::add(NativeHandle connection) {
 }
 
 std::string Remainder::describe() const {
-    std::string text = std::to_string(connections_);
-    text += connections_ == 1 ? " connection is cancelled" : " connections are cancelled";
+    std::string text = "cancels " + std::to_string(connections_);
+    text += connections_ == 1 ? " connection" : " connections";
     if (!names_.empty()) text += " (" + names_ + ")";
-    if (lingering_ != 0) text += ", and " + std::to_string(lingering_) + " that linger are closed";
+    if (lingering_ != 0) text += " and closes " + std::to_string(lingering_) + " whose peers have not had everything";
     return text;
 }
 

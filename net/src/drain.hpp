@@ -80,7 +80,7 @@ private:
     TimePoint deadline_ = TimePoint::max();
 };
 
-/// What remained of a server at the deadline of its drain, for a diagnostic message: "3 connections are cancelled, …".
+/// What remained of a server at the deadline of its drain, for a diagnostic message: "cancels 3 connections (…)".
 ///
 /// Errors: `std::bad_alloc`.
 class Remainder {

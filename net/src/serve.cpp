@@ -398,7 +398,7 @@ void Server::cancel_the_rest() noexcept {
             for_each_connection([&](const Connection& connection) {
                 if (!connection.is_lingering()) rest.add(connection.native_handle());
             });
-            executor_.notice("serve: at the deadline of a drain, " + rest.describe());
+            executor_.notice("serve: the deadline of a drain " + rest.describe());
         } catch (const std::bad_alloc&) {
             // It is not known who they are.
         }
