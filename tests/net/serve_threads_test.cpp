@@ -4,6 +4,7 @@
 #include "support/sanitizer.hpp"
 #include "support/stress.hpp"
 
+#include <leat/net/drain.hpp>
 #include <leat/net/serve_threads.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/sleep.hpp>
