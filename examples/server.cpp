@@ -20,8 +20,8 @@ namespace {
 // part of them, connections could wait for a thread that is full while another has room.
 leat::SharedListener bind_port(const leat::Runtime& runtime, const arguments::Common& common) {
     const bool is_limited = common.serve.max_connections != leat::ServeOptions().max_connections;
-    auto sharing = runtime.size() == 1 || is_limited ? leat::Sharing::by_hand
-                                                     : leat::SharedListener::best_sharing();
+    auto sharing =
+        runtime.size() == 1 || is_limited ? leat::Sharing::by_hand : leat::SharedListener::best_sharing();
     return leat::SharedListener::bind(common.address, leat::ListenOptions(), sharing);
 }
 
@@ -29,8 +29,8 @@ leat::SharedListener bind_port(const leat::Runtime& runtime, const arguments::Co
 
 leat::Task<leat::ServeReport>
 serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
-                   leat::ConnectionHandler handler,
-                   std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside) {
+      leat::ConnectionHandler handler,
+      std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside) {
     leat::SharedListener listener = bind_port(runtime, common);
     std::optional<leat::Signals> dump_signals;
     if (int signal = console::dump_signal(); signal != 0)
@@ -38,8 +38,7 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
     leat::ThreadedServeControl control;
     leat::ServeOptions options = common.serve;
     options.on_listening = [&runtime, name, address = listener.local_address()] {
-        std::string threads =
-            runtime.size() == 1 ? "" : ", " + std::to_string(runtime.size()) + " threads";
+        std::string threads = runtime.size() == 1 ? "" : ", " + std::to_string(runtime.size()) + " threads";
         console::print(name + ": listening on " + to_string(address) + " (" +
                        std::string(runtime.executor().backend().name()) + threads + ")");
     };

@@ -60,7 +60,8 @@ std::string Remainder::describe() const {
     std::string text = "cancels " + std::to_string(connections_);
     text += connections_ == 1 ? " connection" : " connections";
     if (!names_.empty()) text += " (" + names_ + ")";
-    if (lingering_ != 0) text += " and closes " + std::to_string(lingering_) + " whose peers have not had everything";
+    if (lingering_ != 0)
+        text += " and closes " + std::to_string(lingering_) + " whose peers have not had everything";
     return text;
 }
 

@@ -111,8 +111,7 @@ void Handover::confirmed() noexcept {
 void Handover::give_up(std::size_t index) noexcept {
     parts_[index]->is_given_up = true;
     if (index == 0) return end(0);
-    parts_[index]->executor.post_surely(
-        [self = shared_from_this(), index]() noexcept { self->end(index); });
+    parts_[index]->executor.post_surely([self = shared_from_this(), index]() noexcept { self->end(index); });
 }
 
 void Handover::count_down(std::size_t index) noexcept {

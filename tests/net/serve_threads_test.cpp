@@ -465,7 +465,9 @@ BOOST_AUTO_TEST_CASE(by_hand_a_part_that_does_not_begin_costs_no_connection) {
             }
         };
         server.client_executor.run_until(read_answers());
-        BOOST_TEST_CONTEXT("copy " << at) { BOOST_TEST((answered == count || (has_failed && answered == 0))); }
+        BOOST_TEST_CONTEXT("copy " << at) {
+            BOOST_TEST((answered == count || (has_failed && answered == 0)));
+        }
         outcomes.insert(answered);
     }
 

@@ -93,8 +93,8 @@ private:
 };
 
 std::unique_ptr<EchoServer> start_server(const Endpoint& endpoint, const char* threads) {
-    return std::make_unique<EchoServer>(ServerSetup{
-        .listen = endpoint.text(), .arguments = {"--threads", threads, "--drain-quiet", "0.2"}});
+    return std::make_unique<EchoServer>(
+        ServerSetup{.listen = endpoint.text(), .arguments = {"--threads", threads, "--drain-quiet", "0.2"}});
 }
 
 void expect_no_failure_in_rolling_restarts(std::size_t client_count, const char* threads) {
@@ -116,8 +116,8 @@ void expect_no_failure_in_rolling_restarts(std::size_t client_count, const char*
 
     BOOST_TEST_MESSAGE(clients.answered() << " requests answered");
     BOOST_TEST(clients.answered() > client_count);
-    BOOST_TEST(clients.failures().empty(),
-               clients.failures().size() << " failed, the first: " << clients.failures().front());
+    BOOST_TEST(clients.failures().empty(), clients.failures().size()
+                                               << " failed, the first: " << clients.failures().front());
 }
 
 /// Clients of which a part of the request has come, and others that nobody has accepted yet, are asked for the rest once the

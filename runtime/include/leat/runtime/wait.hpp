@@ -97,9 +97,7 @@ public:
     }
 
     /// Lets tasks that begin in this scope from now on find `context`.
-    void add_context(TaskContext& context) noexcept {
-        context.outer_ = std::exchange(context_, &context);
-    }
+    void add_context(TaskContext& context) noexcept { context.outer_ = std::exchange(context_, &context); }
     /// The innermost context of that kind; null if there is none.
     TaskContext* find_context(const void* kind) const noexcept {
         TaskContext* found = context_;
