@@ -16,8 +16,8 @@
 namespace server {
 namespace {
 
-// A port that one thread serves is nobody else's. With a limit of connections one thread accepts for all: if each accepted a
-// part of them, connections could wait for a thread that is full while another has room.
+// A port that one thread serves is nobody else's. With a limit of connections one thread accepts for all: if
+// each accepted a part of them, connections could wait for a thread that is full while another has room.
 leat::SharedListener bind_port(const leat::Runtime& runtime, const arguments::Common& common) {
     const bool is_limited = common.serve.max_connections != leat::ServeOptions().max_connections;
     auto sharing =

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// A server's drain, as far as it is a matter of time. It has two phases (docs/adr/0015). As a lame duck the server goes on as
-// before, and only says that it drains. Then it finishes: it accepts what the system has accepted, closes its listener, and ends
-// connections that are quiet. `ServeOptions::drain_timeout` bounds the second phase.
+// A server's drain, as far as it is a matter of time. It has two phases (docs/adr/0015). As a lame duck the
+// server goes on as before, and only says that it drains. Then it finishes: it accepts what the system has
+// accepted, closes its listener, and ends connections that are quiet. `ServeOptions::drain_timeout` bounds
+// the second phase.
 #pragma once
 
 #include <leat/net/serve.hpp>
@@ -15,7 +16,8 @@
 
 namespace leat::detail {
 
-/// What the tasks of a server's handlers find in their environment: whether the server drains, and who waits for that.
+/// What the tasks of a server's handlers find in their environment: whether the server drains, and who waits
+/// for that.
 ///
 /// Thread-safety: the executor's thread.
 /// Lifetime:      outlives the server's group.
@@ -80,7 +82,8 @@ private:
     TimePoint deadline_ = TimePoint::max();
 };
 
-/// What remained of a server at the deadline of its drain, for a diagnostic message: "cancels 3 connections (…)".
+/// What remained of a server at the deadline of its drain, for a diagnostic message: "cancels 3 connections
+/// (…)".
 ///
 /// Errors: `std::bad_alloc`.
 class Remainder {

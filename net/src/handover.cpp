@@ -96,7 +96,8 @@ void Handover::end_giving() noexcept {
     }
 }
 
-/// Posted after the last connection; what was posted back before is at the acceptor before the confirmation is.
+/// Posted after the last connection; what was posted back before is at the acceptor before the confirmation
+/// is.
 void Handover::last_was_given(std::size_t index) noexcept {
     Part& part = *parts_[index];
     part.has_all = true;

@@ -4,9 +4,10 @@
 // and posts it there; each server counts down when a connection of its own has ended. Only the acceptor counts up, so that it
 // never has more than the limit; and who takes the count below the limit tells it, as it may wait for that.
 //
-// No connection is lost on the way. A server waits in a drain until it knows that it is given nothing more: what tells it comes
-// after the last connection. One that has ended, or never began, posts what it is given back, and the acceptor serves that
-// itself: it waits until each of the others has confirmed that nothing of that kind is to come.
+// No connection is lost on the way. A server waits in a drain until it knows that it is given nothing more:
+// what tells it comes after the last connection. One that has ended, or never began, posts what it is given
+// back, and the acceptor serves that itself: it waits until each of the others has confirmed that nothing of
+// that kind is to come.
 #pragma once
 
 #include <leat/net/tcp_stream.hpp>
@@ -49,7 +50,8 @@ public:
     void end_giving() noexcept;
     /// Whether nothing that was given can come back any more.
     bool is_settled() const noexcept { return unconfirmed_ == 0; }
-    /// The server of that number has ended, or does not begin: it is given nothing, and the acceptor takes what it was given.
+    /// The server of that number has ended, or does not begin: it is given nothing, and the acceptor takes
+    /// what it was given.
     void give_up(std::size_t index) noexcept;
 
     // Own.

@@ -4,9 +4,10 @@
 // and one small block beside it. What a connection costs while it waits is these two and its slot in the queue: the idle
 // time-out looks at all connections now and then instead of giving each a timer, and so costs a message nothing.
 //
-// A drain accepts what the system has accepted and then closes the listener. It lets the reads of each connection end once the
-// connection is quiet, so that handlers come to their ends as they do when a peer closes. What a handler then closes is held
-// back if the peer has not had everything, until it has (docs/adr/0015).
+// A drain accepts what the system has accepted and then closes the listener. It lets the reads of each
+// connection end once the connection is quiet, so that handlers come to their ends as they do when a peer
+// closes. What a handler then closes is held back if the peer has not had everything, until it has
+// (docs/adr/0015).
 //
 // Want of descriptors. accept(2) fails with EMFILE before it looks whether anybody waits, and those who do wait would
 // go on waiting in silence. So one descriptor is held in reserve. When accepting fails for want of one, the reserve is
@@ -50,7 +51,8 @@ constexpr Duration first_look_at_lingering = std::chrono::milliseconds(5);
 constexpr Duration longest_look_at_lingering = std::chrono::milliseconds(500);
 // Sweeps for idle or quiet connections are at least so far apart.
 constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
-// Where the system cannot keep new connections from a backlog, they could come for ever; no backlog is longer than this.
+// Where the system cannot keep new connections from a backlog, they could come for ever; no backlog is longer
+// than this.
 constexpr std::size_t longest_backlog = 65'536;
 
 /// What a server may have to tell. Each is told once in a while, whatever else is told.

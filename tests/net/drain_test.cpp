@@ -58,7 +58,8 @@ struct DrainingServer : ServerInVirtualTime {
         options.drain_timeout = 1h;
     }
 
-    /// So that the server sees what has come and what is due. Without any operation in flight, the loop polls no more.
+    /// So that the server sees what has come and what is due. Without any operation in flight, the loop polls
+    /// no more.
     Task<> let_it_run() {
         const std::uint64_t polls = executor.stats().polls;
         for (int yields = 0; yields < 2000 && executor.stats().polls < polls + 3; ++yields)
@@ -88,7 +89,8 @@ struct DrainingServer : ServerInVirtualTime {
         co_return stream;
     }
 
-    /// How many clients that have sent a request before anybody accepts are answered, if the drain begins then.
+    /// How many clients that have sent a request before anybody accepts are answered, if the drain begins
+    /// then.
     std::size_t answered_of_backlog(std::size_t count) {
         std::deque<TcpStream> clients;
         for (std::size_t i = 0; i < count; ++i) {
@@ -237,7 +239,8 @@ BOOST_AUTO_TEST_CASE(listener_that_is_kept_open_keeps_its_backlog) {
     BOOST_TEST(listener.try_accept().has_value());
 }
 
-// The system counts it as accepted once its first bytes come (TCP_DEFER_ACCEPT): until then its handshake is under way.
+// The system counts it as accepted once its first bytes come (TCP_DEFER_ACCEPT): until then its handshake is
+// under way.
 BOOST_AUTO_TEST_CASE(handshake_that_is_under_way_as_the_drain_begins_is_finished) {
     if (!defer_accept(listener.native_handle())) return skip("sockets", "no handshake can be held up");
     options.max_connections = 1;

@@ -414,7 +414,8 @@ BOOST_AUTO_TEST_CASE(handlers_on_all_threads_are_told_of_a_drain) {
     });
 }
 
-// The copies of the handler fail one after the other: its part of the server does not begin. Who then accepts serves all.
+// The copies of the handler fail one after the other: its part of the server does not begin. Who then accepts
+// serves all.
 BOOST_AUTO_TEST_CASE(by_hand_a_part_that_does_not_begin_costs_no_connection) {
     struct BadCopy {
         explicit BadCopy(int& copies) noexcept : copies_(&copies) {}

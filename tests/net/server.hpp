@@ -31,8 +31,8 @@ inline Task<> echo(TcpStream peer) {
     }
 }
 
-/// Fixture: a server, and clients in the same executor. Its drain does not wait for connections to be quiet: see
-/// drain_test.cpp.
+/// Fixture: a server, and clients in the same executor. Its drain does not wait for connections to be quiet:
+/// see drain_test.cpp.
 struct Server {
     explicit Server(const Clock& clock = steady_clock()) : executor(keep_notices(clock)) {
         options.drain_quiet = Duration::zero();

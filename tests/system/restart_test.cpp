@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Servers that are asked to end while clients come: whoever has been let in is served. In real time, since the balancer's
-// checks are; so the quiet that a drain waits for is short.
+// Servers that are asked to end while clients come: whoever has been let in is served. In real time, since
+// the balancer's checks are; so the quiet that a drain waits for is short.
 #include "client.hpp"
 #include "deadline.hpp"
 #include "haproxy.hpp"
@@ -27,8 +27,8 @@
 namespace leat::test {
 namespace {
 
-/// Clients that send one request per connection, again and again, a thread each: about a thousand requests per second
-/// together, so that the ports of loopback last.
+/// Clients that send one request per connection, again and again, a thread each: about a thousand requests
+/// per second together, so that the ports of loopback last.
 class OneShotClients {
 public:
     OneShotClients(const Endpoint& server, std::size_t count) : server_(server) {
@@ -120,8 +120,8 @@ void expect_no_failure_in_rolling_restarts(std::size_t client_count, const char*
                                                << " failed, the first: " << clients.failures().front());
 }
 
-/// Clients of which a part of the request has come, and others that nobody has accepted yet, are asked for the rest once the
-/// server drains.
+/// Clients of which a part of the request has come, and others that nobody has accepted yet, are asked for
+/// the rest once the server drains.
 void expect_that_all_are_answered(const char* threads) {
     constexpr std::size_t live = 500;
     constexpr std::size_t waiting = 300;

@@ -52,19 +52,20 @@ private:
     bool waits_alone_ = false;
 };
 
-/// Whether the server that runs this task drains: `drain` was called, or a signal came. True from the beginning of the lame
-/// duck (`ServeOptions::lame_duck`), and so earlier than `TcpStream::is_draining`.
+/// Whether the server that runs this task drains: `drain` was called, or a signal came. True from the
+/// beginning of the lame duck (`ServeOptions::lame_duck`), and so earlier than `TcpStream::is_draining`.
 ///
 ///     bool draining = co_await leat::is_draining();
 ///     response.keep_alive = !draining;
 ///
-/// For a handler that `serve` runs, and for all tasks inside it on its executor: groups, scopes, shields. The innermost server
-/// counts. False for any other task.
+/// For a handler that `serve` runs, and for all tasks inside it on its executor: groups, scopes, shields. The
+/// innermost server counts. False for any other task.
 ///
 /// Complexity: no suspension, no allocation; not a point of cancellation.
 inline IsDrainingOperation is_draining() noexcept { return IsDrainingOperation(); }
 
-/// Waits until `is_draining`; returns at once from then on. First come, first served; any number of tasks of a handler may wait.
+/// Waits until `is_draining`; returns at once from then on. First come, first served; any number of tasks of
+/// a handler may wait.
 ///
 ///     auto say_goodbye = [&]() -> leat::Task<> {
 ///         co_await leat::drain_requested();

@@ -48,18 +48,20 @@ struct ServeOptions {
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
-    /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already: time for a load
-    /// balancer whose health check is answered accordingly to send no more.
+    /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already:
+    /// time for a load balancer whose health check is answered accordingly to send no more.
     Duration lame_duck = Duration::zero();
-    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. So what has begun is
-    /// finished: a request of which a part has come, an answer under way, a connection that has just been accepted. Reads
-    /// `until_drain` end at once. Never early; up to a quarter later. Zero: all reads end at once.
+    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. So
+    /// what has begun is finished: a request of which a part has come, an answer under way, a connection that
+    /// has just been accepted. Reads `until_drain` end at once. Never early; up to a quarter later. Zero: all
+    /// reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
-    /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections that linger before
-    /// it closes them. Those are named in a diagnostic message.
+    /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
+    /// that linger before it closes them. Those are named in a diagnostic message.
     Duration drain_timeout = std::chrono::seconds(10);
-    /// A drain then leaves the listener open, and does not accept what waits in its backlog: for somebody who accepts from it
-    /// next. By default the backlog is accepted, and the listener closed, so that a successor finds the port free.
+    /// A drain then leaves the listener open, and does not accept what waits in its backlog: for somebody who
+    /// accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
+    /// finds the port free.
     bool keep_listener_open = false;
     /// Between accepts that fail for want of memory or descriptors: doubled each time from the first to the second.
     Duration shortest_pause = std::chrono::milliseconds(5);
@@ -67,8 +69,8 @@ struct ServeOptions {
     /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
     /// connections all the time.
     std::function<void(std::exception_ptr)> on_failure;
-    /// Called once, before anything is accepted: from here on, clients can connect to every listener of the server. What it
-    /// throws, `serve` throws.
+    /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
+    /// server. What it throws, `serve` throws.
     std::function<void()> on_listening;
 };
 
@@ -85,11 +87,12 @@ public:
     ServeControl(const ServeControl&) = delete;
     ServeControl& operator=(const ServeControl&) = delete;
 
-    /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections that the system has
-    /// accepted, within `max_connections`, and closes the listener (see `keep_listener_open`). Reads `until_drain` end at once,
-    /// all others once their connection has been quiet for `drain_quiet`: they give the end of the stream. A connection that
-    /// its handler closes before the peer's system has acknowledged everything is held until it has, or until the peer
-    /// closes. At `drain_timeout` what remains is cancelled.
+    /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
+    /// that the system has accepted, within `max_connections`, and closes the listener (see
+    /// `keep_listener_open`). Reads `until_drain` end at once, all others once their connection has been
+    /// quiet for `drain_quiet`: they give the end of the stream. A connection that its handler closes before
+    /// the peer's system has acknowledged everything is held until it has, or until the peer closes. At
+    /// `drain_timeout` what remains is cancelled.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;

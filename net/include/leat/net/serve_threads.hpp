@@ -74,7 +74,8 @@ public:
     ThreadedServeControl& operator=(const ThreadedServeControl&) = delete;
     ~ThreadedServeControl();
 
-    /// As `ServeControl::drain` and `stop`, on each executor, soon. Before `serve` has begun, the drain begins with it.
+    /// As `ServeControl::drain` and `stop`, on each executor, soon. Before `serve` has begun, the drain
+    /// begins with it.
     void drain() noexcept;
     void stop() noexcept;
 

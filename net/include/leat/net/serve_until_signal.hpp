@@ -9,18 +9,21 @@
 
 namespace leat {
 
-/// Serves until the process is asked to end: the first SIGTERM or SIGINT drains (`ServeControl::drain`), the second one stops.
+/// Serves until the process is asked to end: the first SIGTERM or SIGINT drains (`ServeControl::drain`), the
+/// second one stops.
 ///
 ///     int main() {
 ///         leat::TcpListener listener = leat::TcpListener::bind(leat::Address::loopback(7777));
 ///         leat::run(leat::serve_until_signal(listener, echo));
 ///     }
 ///
-/// From the first signal on, SIGTERM and SIGINT do not kill the process any more, also once this has returned: `main` then
-/// comes to its end in order, however many more come. So a program that goes on for long afterwards watches them itself
-/// (`leat::Signals`). If `serve` ends without a signal, the handlers are what they were before.
+/// From the first signal on, SIGTERM and SIGINT do not kill the process any more, also once this has
+/// returned: `main` then comes to its end in order, however many more come. So a program that goes on for
+/// long afterwards watches them itself (`leat::Signals`). If `serve` ends without a signal, the handlers are
+/// what they were before.
 ///
-/// Each call watches these signals for itself: of several servers in a process each drains. On Windows see `leat::Signals`.
+/// Each call watches these signals for itself: of several servers in a process each drains. On Windows see
+/// `leat::Signals`.
 ///
 /// Lifetime:     as `serve`.
 /// Errors:       as `serve`; those of `leat::Signals`.

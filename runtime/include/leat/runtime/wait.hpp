@@ -38,8 +38,8 @@ void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noex
 
 /// For libraries: something that every task in a scope can find, such as the server that runs it.
 ///
-/// `kind` is the address of an object of the library's own, so that nobody else finds it by chance. Around a scope there may be
-/// several of one kind; the innermost is found.
+/// `kind` is the address of an object of the library's own, so that nobody else finds it by chance. Around a
+/// scope there may be several of one kind; the innermost is found.
 ///
 /// Thread-safety: the executor's thread only.
 /// Lifetime:      outlives the tasks of the scope that it was added to.
