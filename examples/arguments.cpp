@@ -67,6 +67,14 @@ void add_common(CLI::App& app, Common& common) {
         app, "--drain-timeout", "SECONDS",
         [&common](auto& text) { common.serve.drain_timeout = parse_seconds(text); },
         "how long connections may take to finish after a signal (10)");
+    add(
+        app, "--drain-quiet", "SECONDS",
+        [&common](auto& text) { common.serve.drain_quiet = parse_seconds(text); },
+        "after a signal, ends a connection on which nothing has moved for so long (1)");
+    add(
+        app, "--lame-duck", "SECONDS",
+        [&common](auto& text) { common.serve.lame_duck = parse_seconds(text); },
+        "how long to accept and serve as before after a signal (0)");
 }
 
 void add_threads(CLI::App& app, Common& common) {

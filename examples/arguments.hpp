@@ -29,7 +29,7 @@ struct Common {
 void add(CLI::App& app, const std::string& name, const char* type,
          std::function<void(const std::string&)> take, const char* help);
 
-/// Adds --listen, --backend, --max-connections, --drain-timeout and --version.
+/// Adds --listen, --backend, --max-connections, --drain-timeout, --drain-quiet, --lame-duck and --version.
 void add_common(CLI::App& app, Common& common);
 
 /// Adds --threads, for a server whose handlers share nothing.

@@ -244,8 +244,7 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
 leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     Room room;
     auto handler = [&](leat::TcpStream peer) { return chat(std::move(peer), room, settings); };
-    leat::ServeReport report =
-        co_await server::serve_until_signal("chat_server", runtime, settings.common, handler);
+    leat::ServeReport report = co_await server::serve("chat_server", runtime, settings.common, handler);
     console::print("chat_server: served " + std::to_string(report.accepted) + " connections");
 }
 

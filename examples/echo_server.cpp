@@ -68,7 +68,7 @@ leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
         }
     };
     leat::ServeReport report =
-        co_await server::serve_until_signal("echo_server", runtime, settings.common, handler, print_beside);
+        co_await server::serve("echo_server", runtime, settings.common, handler, print_beside);
     console::print("echo_server: served " + summary(report));
 }
 

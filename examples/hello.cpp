@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // The smallest server: what comes in goes out again. Try it with `nc 127.0.0.1 7777`.
-#include <leat/net/serve.hpp>
+#include <leat/net/serve_until_signal.hpp>
 
 #include <array>
 #include <cstddef>
@@ -22,5 +22,5 @@ leat::Task<> echo(leat::TcpStream peer) {
 
 int main() {
     leat::TcpListener listener = leat::TcpListener::bind(leat::Address::parse("127.0.0.1:7777"));
-    leat::run(leat::serve(listener, echo));
+    leat::run(leat::serve_until_signal(listener, echo));
 }

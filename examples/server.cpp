@@ -3,9 +3,9 @@
 
 #include "console.hpp"
 
+#include <leat/net/serve_until_signal.hpp>
 #include <leat/runtime/signals.hpp>
 
-#include <csignal>
 #include <exception>
 #include <functional>
 #include <initializer_list>
@@ -16,41 +16,38 @@
 namespace server {
 namespace {
 
-leat::Task<> end_on_signals(leat::Signals& signals, leat::ThreadedServeControl& control) {
-    co_await signals.next();
-    control.drain();
-    co_await signals.next();
-    control.stop();
-}
-
-// A port that one thread serves is nobody else's.
-leat::SharedListener bind_port(const leat::Runtime& runtime, const leat::Address& address) {
-    auto sharing = runtime.size() == 1 ? leat::Sharing::by_hand : leat::SharedListener::best_sharing();
-    return leat::SharedListener::bind(address, leat::ListenOptions(), sharing);
+// A port that one thread serves is nobody else's. With a limit of connections one thread accepts for all: if
+// each accepted a part of them, connections could wait for a thread that is full while another has room.
+leat::SharedListener bind_port(const leat::Runtime& runtime, const arguments::Common& common) {
+    const bool is_limited = common.serve.max_connections != leat::ServeOptions().max_connections;
+    auto sharing =
+        runtime.size() == 1 || is_limited ? leat::Sharing::by_hand : leat::SharedListener::best_sharing();
+    return leat::SharedListener::bind(common.address, leat::ListenOptions(), sharing);
 }
 
 }  // namespace
 
 leat::Task<leat::ServeReport>
-serve_until_signal(std::string name, leat::Runtime& runtime, const arguments::Common& common,
-                   leat::ConnectionHandler handler,
-                   std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside) {
-    leat::SharedListener listener = bind_port(runtime, common.address);
-    leat::Signals signals{SIGTERM, SIGINT};
+serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
+      leat::ConnectionHandler handler,
+      std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside) {
+    leat::SharedListener listener = bind_port(runtime, common);
     std::optional<leat::Signals> dump_signals;
     if (int signal = console::dump_signal(); signal != 0)
         dump_signals.emplace(std::initializer_list<int>{signal});
     leat::ThreadedServeControl control;
-    std::string threads = runtime.size() == 1 ? "" : ", " + std::to_string(runtime.size()) + " threads";
-    console::print(name + ": listening on " + to_string(listener.local_address()) + " (" +
-                   std::string(runtime.executor().backend().name()) + threads + ")");
+    leat::ServeOptions options = common.serve;
+    options.on_listening = [&runtime, name, address = listener.local_address()] {
+        std::string threads = runtime.size() == 1 ? "" : ", " + std::to_string(runtime.size()) + " threads";
+        console::print(name + ": listening on " + to_string(address) + " (" +
+                       std::string(runtime.executor().backend().name()) + threads + ")");
+    };
 
     auto body = [&](leat::TaskGroup& group) -> leat::Task<leat::ServeReport> {
-        group.spawn(end_on_signals, std::ref(signals), std::ref(control));
         if (dump_signals) group.spawn(leat::dump_on_signal, std::ref(*dump_signals));
         if (beside) beside(group, control);
-        leat::ServeReport report =
-            co_await leat::serve(runtime, std::move(listener), std::move(handler), common.serve, control);
+        leat::ServeReport report = co_await leat::serve_until_signal(
+            runtime, std::move(listener), std::move(handler), std::move(options), control);
         group.cancel();
         co_return report;
     };

@@ -16,15 +16,14 @@
 /// The frame that the servers among the examples share: an orderly end on signals, and exit codes.
 namespace server {
 
-/// Serves connections at `common.address` until SIGTERM or SIGINT: the first one lets connections finish what has
-/// arrived, the second one ends them. Says on standard output where it listens.
+/// `leat::serve_until_signal` at `common.address`. Says on standard output where it listens, once it does.
 ///
 /// On the first executor, whatever the number of threads: the others serve, and no more. `beside` may start tasks in the group,
 /// that end with it.
 leat::Task<leat::ServeReport>
-serve_until_signal(std::string name, leat::Runtime& runtime, const arguments::Common& common,
-                   leat::ConnectionHandler handler,
-                   std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside = nullptr);
+serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
+      leat::ConnectionHandler handler,
+      std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside = nullptr);
 
 /// Parses the command line, makes a runtime, runs `body(runtime)` on its first executor to its end, and gives the exit code. What fails is one line on standard
 /// error: 2 if the arguments are wrong, 1 for the rest.

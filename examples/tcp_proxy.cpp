@@ -92,8 +92,7 @@ void complain_of_failure(std::exception_ptr failure) {
 
 leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     auto handler = [&](leat::TcpStream client) { return forward(std::move(client), settings); };
-    leat::ServeReport report =
-        co_await server::serve_until_signal("tcp_proxy", runtime, settings.common, handler);
+    leat::ServeReport report = co_await server::serve("tcp_proxy", runtime, settings.common, handler);
     console::print("tcp_proxy: served " + std::to_string(report.accepted) + " connections");
 }
 

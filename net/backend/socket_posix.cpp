@@ -5,11 +5,18 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <linux/filter.h>
+#endif
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 namespace leat::detail::socket {
@@ -299,6 +306,29 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
         if (would_block(error.value())) error.clear();
         return invalid_handle;
     }
+}
+
+void stop_new_connections([[maybe_unused]] NativeHandle listener) noexcept {
+#if defined(__linux__)
+    // Of a segment, whose header begins at 0: one that has SYN set and ACK clear begins a connection, and is
+    // dropped. The last segment of a handshake passes. So do the segments of accepted connections, which
+    // inherit the filter.
+    constexpr std::uint32_t flags = 13, syn = 0x02, ack = 0x10, none = 0, whole = 0xffffffff;
+    std::array<sock_filter, 5> program{{
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, syn | ack),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, syn, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, none),
+        BPF_STMT(BPF_RET | BPF_K, whole),
+    }};
+    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+    ::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+#endif
+}
+
+bool has_waiting_connection(NativeHandle listener) noexcept {
+    pollfd asked{listener, POLLIN, 0};
+    return ::poll(&asked, 1, 0) != 0;
 }
 
 bool spreads_connections() noexcept {

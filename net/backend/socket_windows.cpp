@@ -328,6 +328,13 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
     }
 }
 
+void stop_new_connections(NativeHandle) noexcept {}
+
+bool has_waiting_connection(NativeHandle listener) noexcept {
+    WSAPOLLFD asked{listener, POLLRDNORM, 0};
+    return ::WSAPoll(&asked, 1, 0) != 0;
+}
+
 bool spreads_connections() noexcept { return false; }
 
 NativeHandle open_reserve(std::error_code& error) noexcept { return open_tcp(Address::Family::ipv4, error); }

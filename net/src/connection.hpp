@@ -21,14 +21,26 @@ class Server;
 /// What a server keeps of a connection, beside its handler's frame.
 class Connection : public GroupChild {
 public:
-    Connection(TaskGroup& group, const Source& source) noexcept : GroupChild(group), watch_(source) {}
+    /// `now` is when it begins to be quiet, for a server that watches for that.
+    Connection(TaskGroup& group, const Source& source, TimePoint now) noexcept
+        : GroupChild(group), watch_(source), since_(now) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
+    /// `invalid_handle` once its handler has closed it.
+    NativeHandle native_handle() const noexcept { return watch_.native_handle(); }
 
-    /// Whether it has moved fewer than `bytes` within the last `timeout`. Says so once.
-    virtual bool becomes_idle(std::uint64_t, Duration, TimePoint) noexcept { return false; }
+    /// Whether it is what is left of one whose handler has ended.
+    virtual bool is_lingering() const noexcept { return false; }
+
+    /// For how long it has moved fewer than `bytes`, at least: it is asked now and then. Zero after `shut`.
+    Duration quiet_for(std::uint64_t bytes, TimePoint now) noexcept {
+        if (since_ > now) return Duration::zero();
+        if (moved() - counted_ >= bytes) be_busy(now);
+        return now - since_;
+    }
 
     void shut() noexcept {
+        since_ = TimePoint::max();
         NativeHandle handle = watch_.native_handle();
         if (handle == invalid_handle) return;
         std::error_code ignored;  // Gone already, then.
@@ -36,17 +48,22 @@ public:
         watch_.retry();
     }
 
-    void drain() noexcept {
-        watch_.end_reads();
+    /// Ends the reads that are marked so, and counts anew how long it is quiet.
+    void drain(TimePoint now) noexcept {
+        watch_.begin_drain();
         watch_.keep_handle();
+        if (since_ <= now) be_busy(now);
     }
+    /// Of a drained connection: ends all other reads too.
+    void end_reads() noexcept { watch_.end_reads(); }
     /// Of a drained connection that its handler has closed.
     NativeHandle take_handle() noexcept { return watch_.take_handle(); }
 
     std::source_location spawned() const noexcept override { return std::source_location::current(); }
 
 protected:
-    explicit Connection(TaskGroup& group) noexcept : GroupChild(group) {}
+    /// Of one that is never quiet.
+    explicit Connection(TaskGroup& group) noexcept : GroupChild(group), since_(TimePoint::max()) {}
     ~Connection() = default;
 
     // Kept once in the group, not in each of them.
@@ -55,10 +72,20 @@ protected:
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
 
+    void be_busy(TimePoint now) noexcept {
+        counted_ = moved();
+        since_ = now;
+    }
+
     SourceWatch watch_;
+    // What it had moved when that was last found to be enough, which was no earlier than it was.
+    std::uint64_t counted_ = 0;
+    // The latest instant: this is not to be asked.
+    TimePoint since_;
 };
 
-class UntimedConnection final : public Connection {
+/// One whose handler runs.
+class ServedConnection final : public Connection {
 public:
     using Connection::Connection;
 
@@ -66,37 +93,14 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(UntimedConnection) <= 64 + 2 * sizeof(NativeHandle), "there may be very many of these");
-
-/// One that may not be idle for too long.
-class TimedConnection final : public Connection {
-public:
-    TimedConnection(TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : Connection(group, source), since_(now) {}
-
-    bool becomes_idle(std::uint64_t bytes, Duration timeout, TimePoint now) noexcept override {
-        if (moved() - counted_ >= bytes) {
-            counted_ = moved();
-            since_ = now;
-        }
-        // In this order, as the latest instant has no successor.
-        if (since_ > now || now - since_ < timeout) return false;
-        since_ = TimePoint::max();
-        return true;
-    }
-
-private:
-    void dispose() noexcept override { delete this; }
-
-    // What it had moved when that was last found to be enough, which was no earlier than it was.
-    std::uint64_t counted_ = 0;
-    TimePoint since_;
-};
+static_assert(sizeof(ServedConnection) <= 80 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
 class Lingering final : public Connection {
 public:
     explicit Lingering(TaskGroup& group) noexcept : Connection(group) {}
+
+    bool is_lingering() const noexcept override { return true; }
 
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;

@@ -2,12 +2,13 @@
 #include "src/handover.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace leat::detail {
 
 Handover::Handover(std::vector<Remote> executors, std::size_t max_connections)
-    : max_connections_(max_connections) {
+    : max_connections_(max_connections), unconfirmed_(executors.size() - 1) {
     parts_.reserve(executors.size());
     for (Remote& executor : executors)
         parts_.push_back(std::make_unique<Part>(std::move(executor)));
@@ -15,6 +16,7 @@ Handover::Handover(std::vector<Remote> executors, std::size_t max_connections)
 
 void Handover::give(TcpStream&& stream) {
     auto least = std::min_element(parts_.begin(), parts_.end(), [](const auto& left, const auto& right) {
+        if (left->is_given_up != right->is_given_up) return right->is_given_up;
         return left->connections.load(std::memory_order_relaxed) <
                right->connections.load(std::memory_order_relaxed);
     });
@@ -45,13 +47,27 @@ void Handover::keep(TcpStream&& stream) {
 void Handover::take(std::size_t index, TcpStream&& stream) {
     Part& part = *parts_[index];
     if (part.server != nullptr) return part.server->take(std::move(stream));
-    if (part.has_ended) return count_down(index);
+    if (part.has_ended) return take_back(index, std::move(stream));
     try {
         part.early.push_back(std::move(stream));
     } catch (...) {
         // It is closed; the failure is the executor's to tell.
         count_down(index);
         throw;
+    }
+}
+
+/// If there is no memory for that, or the acceptor has ended too, it is closed.
+void Handover::take_back(std::size_t index, TcpStream&& stream) noexcept {
+    count_down(index);
+    if (index == 0) return;
+    try {
+        auto keep_it = [self = shared_from_this(), stream = std::move(stream)]() mutable {
+            self->keep(std::move(stream));
+        };
+        static_cast<void>(parts_[0]->executor.try_post(std::move(keep_it)));
+    } catch (const std::bad_alloc&) {
+        // The stream went with the function.
     }
 }
 
@@ -66,6 +82,37 @@ void Handover::end(std::size_t index) noexcept {
     Part& part = *parts_[index];
     part.server = nullptr;
     part.has_ended = true;
+    for (TcpStream& stream : std::exchange(part.early, {}))
+        take_back(index, std::move(stream));
+    if (index == 0) end_giving();
+}
+
+void Handover::end_giving() noexcept {
+    if (std::exchange(has_ended_giving_, true)) return;
+    for (std::size_t index = 1; index < parts_.size(); ++index) {
+        const bool is_posted = parts_[index]->executor.post_surely(
+            [self = shared_from_this(), index]() noexcept { self->last_was_given(index); });
+        if (!is_posted) confirmed();
+    }
+}
+
+/// Posted after the last connection; what was posted back before is at the acceptor before the confirmation
+/// is.
+void Handover::last_was_given(std::size_t index) noexcept {
+    Part& part = *parts_[index];
+    part.has_all = true;
+    if (part.server != nullptr) part.server->wake();
+    parts_[0]->executor.post_surely([self = shared_from_this()]() noexcept { self->confirmed(); });
+}
+
+void Handover::confirmed() noexcept {
+    if (--unconfirmed_ == 0 && parts_[0]->server != nullptr) parts_[0]->server->wake();
+}
+
+void Handover::give_up(std::size_t index) noexcept {
+    parts_[index]->is_given_up = true;
+    if (index == 0) return end(0);
+    parts_[index]->executor.post_surely([self = shared_from_this(), index]() noexcept { self->end(index); });
 }
 
 void Handover::count_down(std::size_t index) noexcept {

@@ -3,6 +3,11 @@
 // What the servers of several threads share when one of them accepts for all. The acceptor chooses who is to have a connection
 // and posts it there; each server counts down when a connection of its own has ended. Only the acceptor counts up, so that it
 // never has more than the limit; and who takes the count below the limit tells it, as it may wait for that.
+//
+// No connection is lost on the way. A server waits in a drain until it knows that it is given nothing more:
+// what tells it comes after the last connection. One that has ended, or never began, posts what it is given
+// back, and the acceptor serves that itself: it waits until each of the others has confirmed that nothing of
+// that kind is to come.
 #pragma once
 
 #include <leat/net/tcp_stream.hpp>
@@ -41,7 +46,17 @@ public:
     /// To the acceptor itself.
     void keep(TcpStream&& stream);
 
+    /// Nothing more is given. Twice is harmless.
+    void end_giving() noexcept;
+    /// Whether nothing that was given can come back any more.
+    bool is_settled() const noexcept { return unconfirmed_ == 0; }
+    /// The server of that number has ended, or does not begin: it is given nothing, and the acceptor takes
+    /// what it was given.
+    void give_up(std::size_t index) noexcept;
+
     // Own.
+    /// Whether `end_giving` was called, and all that was given before has come.
+    bool has_all(std::size_t index) const noexcept { return parts_[index]->has_all; }
     /// From now on the server takes what is given, and what came before.
     void begin(std::size_t index, HandoverTarget& server);
     void end(std::size_t index) noexcept;
@@ -57,14 +72,23 @@ private:
         // Own. Null before the beginning and after the end.
         HandoverTarget* server = nullptr;
         bool has_ended = false;
+        bool has_all = false;
         std::vector<TcpStream> early;
+        // Acceptor.
+        bool is_given_up = false;
     };
 
     void take(std::size_t index, TcpStream&& stream);
+    void take_back(std::size_t index, TcpStream&& stream) noexcept;
+    void last_was_given(std::size_t index) noexcept;
+    void confirmed() noexcept;
 
     const std::size_t max_connections_;
     std::vector<std::unique_ptr<Part>> parts_;
     std::atomic<std::size_t> total_ = 0;
+    // Acceptor.
+    bool has_ended_giving_ = false;
+    std::size_t unconfirmed_;
 };
 
 }  // namespace leat::detail

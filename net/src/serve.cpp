@@ -4,8 +4,10 @@
 // and one small block beside it. What a connection costs while it waits is these two and its slot in the queue: the idle
 // time-out looks at all connections now and then instead of giving each a timer, and so costs a message nothing.
 //
-// A drain lets the reads of each connection end, so that handlers come to their ends as they do when a peer closes. What a
-// handler then closes is held back if the peer has not had everything, until it has (docs/adr/0007).
+// A drain accepts what the system has accepted and then closes the listener. It lets the reads of each
+// connection end once the connection is quiet, so that handlers come to their ends as they do when a peer
+// closes. What a handler then closes is held back if the peer has not had everything, until it has
+// (docs/adr/0015).
 //
 // When descriptors run out. accept(2) fails with EMFILE before it looks whether anybody waits, and those who
 // do wait would go on waiting in silence. So the process holds one descriptor in reserve for all its servers
@@ -25,6 +27,7 @@
 #include "backend/socket.hpp"
 #include "src/connection.hpp"
 #include "src/descriptor_reserve.hpp"
+#include "src/drain.hpp"
 #include "src/serve_part.hpp"
 
 #include <algorithm>
@@ -52,8 +55,11 @@ constexpr Duration pause_between_notices = std::chrono::seconds(1);
 // How often a connection that lingers is asked whether its peer has had everything; the system has no event for it.
 constexpr Duration first_look_at_lingering = std::chrono::milliseconds(5);
 constexpr Duration longest_look_at_lingering = std::chrono::milliseconds(500);
-// Sweeps for idle connections are at least so far apart.
+// Sweeps for idle or quiet connections are at least so far apart.
 constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
+// Where the system cannot keep new connections from a backlog, they could come for ever; no backlog is longer
+// than this.
+constexpr std::size_t longest_backlog = 65'536;
 
 /// What a server may have to tell. Each is told once in a while, whatever else is told.
 enum class Trouble {
@@ -96,7 +102,7 @@ Trouble trouble_of(socket::AcceptFailure failure) noexcept {
 
 }  // namespace
 
-class Server final : private Timer, private HandoverTarget {
+class Server final : private Timer, private HandoverTarget, private DrainTarget {
 public:
     Server(Executor& executor, TcpListener* listener, ConnectionHandler& handler, const ServeOptions& options,
            ServeControl& control) noexcept;
@@ -115,6 +121,7 @@ public:
     ServeReport finish();
 
     void drain() noexcept;
+    void stop() noexcept;
     /// Lets the server's task look again at what it waits for.
     void wake() noexcept override;
     std::size_t connections() const noexcept { return group_ != nullptr ? group_->size() - lingering_ : 0; }
@@ -131,9 +138,19 @@ private:
     bool is_full() const noexcept {
         return handover_ != nullptr ? handover_->is_full() : group_->size() >= options_.max_connections;
     }
-    bool is_draining() const noexcept { return control_.draining_; }
+    bool is_accepting() const noexcept;
+    bool has_to_wait() const noexcept;
+    bool waits_for_connections() const noexcept;
     bool has_idle_timeout() const noexcept { return options_.idle_timeout > Duration::zero(); }
+    bool ends_when_quiet() const noexcept {
+        return drain_.is_finishing() && options_.drain_quiet > Duration::zero();
+    }
 
+    Duration accept_ended(Result<TcpStream>& result) noexcept;
+    Duration accept_from_backlog() noexcept;
+    void end_accepting() noexcept;
+    void begin_to_finish() noexcept override;
+    void cancel_the_rest() noexcept;
     Duration accepted(TcpStream&& stream) noexcept;
     Duration accept_failed(const std::error_code& error) noexcept;
     Duration next_pause() noexcept;
@@ -147,12 +164,13 @@ private:
     void could_not_start() noexcept;
     void linger(Source&& closed) noexcept;
     void leave_group() noexcept;
-    template <class Kind, class... More>
-    void start_as(TcpStream&& stream, More... more);
+    void start_handler(TcpStream&& stream);
     void count_failure(std::exception_ptr failure) noexcept;
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
+    void drain_connection(Connection& connection, TimePoint now) noexcept;
     void arm_sweep() noexcept;
+    void sweep(Connection& connection, TimePoint now) noexcept;
     void expired() noexcept override;
     template <class Visit>
     void for_each_connection(Visit visit) const;
@@ -168,6 +186,10 @@ private:
     WholeServer* whole_ = nullptr;
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
+    Drain drain_;
+    // Of the backlog, in a drain.
+    std::size_t accepted_from_backlog_ = 0;
+    bool backlog_is_empty_ = false;
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
     bool task_has_ended_ = false;
@@ -285,6 +307,7 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
       handler_(handler),
       options_(options),
       control_(control),
+      drain_(executor, options, *this),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
     if (listener_ == nullptr) return;
@@ -303,32 +326,103 @@ Server::~Server() {
 Task<> Server::run(TaskGroup& group) {
     group_ = &group;
     group.set_context(this);
+    group.environment().add_context(drain_.signal());
     EndOfTask end(*this);
     if (handover_ != nullptr) handover_->begin(index_, *this);
-    while (!is_draining() && !fatal_) {
-        if (listener_ == nullptr || is_full()) {
-            co_await Pause(*this, TimePoint::max());
+    // They may have come before the beginning.
+    if (control_.draining_) drain_.begin();
+    if (control_.stopping_) drain_.finish();
+    while (is_accepting()) {
+        if (has_to_wait()) {
+            co_await Pause(*this, drain_.deadline());
             continue;
         }
-        std::optional<Result<TcpStream>> result = co_await Acceptance(*this);
-        if (!result) break;
         Duration pause{};
-        if (*result)
-            pause = accepted(std::move(**result));
-        else
-            pause = accept_failed(result->error());
-        if (pause > Duration::zero() && !is_draining()) {
-            co_await Pause(*this, saturating_add(executor_.now(), pause));
+        if (drain_.is_finishing()) {
+            pause = accept_from_backlog();
+            // One after the other, so that those that are served already go on.
+            co_await yield();
+        } else {
+            std::optional<Result<TcpStream>> result = co_await Acceptance(*this);
+            if (result) pause = accept_ended(*result);
+        }
+        if (pause > Duration::zero() && is_accepting()) {
+            TimePoint end_of_pause = saturating_add(executor_.now(), pause);
+            co_await Pause(*this, std::min(end_of_pause, drain_.deadline()));
         }
     }
-
-    if (is_part_ && listener_ != nullptr) listener_->close();
-
-    TimePoint deadline = saturating_add(executor_.now(), options_.drain_timeout);
-    while (group.size() != 0 && !control_.stopping_ && executor_.now() < deadline) {
-        co_await Pause(*this, deadline);
+    end_accepting();
+    while (waits_for_connections()) {
+        co_await Pause(*this, drain_.deadline());
     }
-    if (group.size() != 0) group.cancel();
+    if (group.size() != 0) cancel_the_rest();
+}
+
+bool Server::is_accepting() const noexcept {
+    if (fatal_ || control_.stopping_) return false;
+    if (!drain_.is_finishing()) return true;
+    if (listener_ == nullptr) return !handover_->has_all(index_) && !drain_.is_over();
+    return !backlog_is_empty_ && !drain_.is_over();
+}
+
+/// For room, or for what others accept. In a drain who is full need not hold the port if nobody waits there.
+bool Server::has_to_wait() const noexcept {
+    if (listener_ == nullptr) return true;
+    if (!is_full()) return false;
+    return !drain_.is_finishing() || socket::has_waiting_connection(listener_->native_handle());
+}
+
+/// Of a drain: takes one that the system has accepted already. Gives how long to pause before the next one.
+Duration Server::accept_from_backlog() noexcept {
+    if (options_.keep_listener_open || !listener_->is_open() || accepted_from_backlog_ == longest_backlog) {
+        backlog_is_empty_ = true;
+        return Duration::zero();
+    }
+    std::error_code error;
+    std::optional<TcpStream> stream = listener_->try_accept(error);
+    if (error) return accept_failed(error);
+    if (!stream) {
+        backlog_is_empty_ = true;
+        return Duration::zero();
+    }
+    ++accepted_from_backlog_;
+    return accepted(std::move(*stream));
+}
+
+Duration Server::accept_ended(Result<TcpStream>& result) noexcept {
+    return result ? accepted(std::move(*result)) : accept_failed(result.error());
+}
+
+void Server::end_accepting() noexcept {
+    if (listener_ != nullptr) {
+        if (is_part_ || (drain_.is_finishing() && !options_.keep_listener_open)) listener_->close();
+        if (handover_ != nullptr) handover_->end_giving();
+    }
+    // After an error, what runs has that long.
+    drain_.set_deadline();
+}
+
+/// Also for those that others may give back.
+bool Server::waits_for_connections() const noexcept {
+    if (control_.stopping_ || drain_.is_over()) return false;
+    const bool is_acceptor = handover_ != nullptr && listener_ != nullptr;
+    return group_->size() != 0 || (is_acceptor && !handover_->is_settled());
+}
+
+void Server::cancel_the_rest() noexcept {
+    if (!control_.stopping_) {
+        try {
+            Remainder rest;
+            rest.add_lingering(lingering_);
+            for_each_connection([&](const Connection& connection) {
+                if (!connection.is_lingering()) rest.add(connection.native_handle());
+            });
+            executor_.notice("serve: the deadline of a drain " + rest.describe());
+        } catch (const std::bad_alloc&) {
+            // It is not known who they are.
+        }
+    }
+    group_->cancel();
 }
 
 ServeReport Server::finish() {
@@ -357,11 +451,7 @@ Duration Server::serve_accepted(TcpStream&& stream) noexcept {
 
 void Server::hand_over(TcpStream&& stream) noexcept {
     try {
-        // The others may have nothing left, and be gone.
-        if (is_draining())
-            handover_->keep(std::move(stream));
-        else
-            handover_->give(std::move(stream));
+        handover_->give(std::move(stream));
     } catch (...) {
         could_not_start();
     }
@@ -378,10 +468,13 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     AcceptFailure failure = socket::classify_accept_failure(error);
     if (failure == AcceptFailure::fatal) {
         // Whoever drains may close the listener as well.
-        if (is_draining()) return Duration::zero();
-        fatal_ = error;
-        notice(Trouble::accepting_ended, error);
-        if (whole_ != nullptr) whole_->part_failed();
+        if (control_.draining_) {
+            backlog_is_empty_ = true;
+        } else {
+            fatal_ = error;
+            notice(Trouble::accepting_ended, error);
+            if (whole_ != nullptr) whole_->part_failed();
+        }
         return Duration::zero();
     }
     ++report_.accept_errors;
@@ -436,24 +529,21 @@ void Server::start(TcpStream&& stream) noexcept {
     try {
         std::error_code error = executor_.poll().bind(stream.source());
         if (error) throw std::system_error(error, "bind a connection");
-        if (has_idle_timeout())
-            start_as<TimedConnection>(std::move(stream), executor_.now());
-        else
-            start_as<UntimedConnection>(std::move(stream));
+        start_handler(std::move(stream));
     } catch (...) {
         could_not_start();
         if (handover_ != nullptr) handover_->count_down(index_);
         return;
     }
-    if (has_idle_timeout() && !is_armed()) arm_sweep();
+    if (!is_armed()) arm_sweep();
 }
 
-template <class Kind, class... More>
-void Server::start_as(TcpStream&& stream, More... more) {
-    auto connection = std::make_unique<Kind>(*group_, stream.source(), more...);
+void Server::start_handler(TcpStream&& stream) {
+    const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
+    auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), now);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it.
-    if (is_draining()) connection->drain();
+    if (drain_.is_finishing()) drain_connection(*connection, now);
     group_->adopt(*connection.release(), task.release().promise());
 }
 
@@ -539,9 +629,27 @@ void Server::wake() noexcept {
 }
 
 void Server::drain() noexcept {
-    if (acceptance_ != nullptr) acceptance_->interrupt();
-    for_each_connection([](Connection& connection) { connection.drain(); });
+    if (group_ != nullptr) drain_.begin();
+}
+
+void Server::stop() noexcept {
+    if (group_ != nullptr) drain_.finish();
     wake();
+}
+
+void Server::begin_to_finish() noexcept {
+    if (listener_ != nullptr && !options_.keep_listener_open)
+        socket::stop_new_connections(listener_->native_handle());
+    if (acceptance_ != nullptr) acceptance_->interrupt();
+    const TimePoint now = executor_.now();
+    for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
+    arm_sweep();
+    wake();
+}
+
+void Server::drain_connection(Connection& connection, TimePoint now) noexcept {
+    connection.drain(now);
+    if (!ends_when_quiet()) connection.end_reads();
 }
 
 ServeReport Server::report() const noexcept {
@@ -579,22 +687,31 @@ void Server::for_each_connection(Visit visit) const {
     }
 }
 
-// ---- Idle connections ----
+// ---- Idle and quiet connections ----
 
 void Server::arm_sweep() noexcept {
-    constexpr int sweeps_a_timeout = 4;
-    Duration interval = std::max(options_.idle_timeout / sweeps_a_timeout, shortest_sweep);
+    Duration shortest = Duration::max();
+    if (has_idle_timeout()) shortest = options_.idle_timeout;
+    if (ends_when_quiet()) shortest = std::min(shortest, options_.drain_quiet);
+    if (shortest == Duration::max()) return;
+    constexpr int sweeps_per_timeout = 4;
+    Duration interval = std::max(shortest / sweeps_per_timeout, shortest_sweep);
     executor_.timers().arm(*this, saturating_add(executor_.now(), interval));
 }
 
 void Server::expired() noexcept {
     TimePoint now = executor_.now();
-    for_each_connection([&](Connection& each) {
-        if (!each.becomes_idle(options_.idle_bytes, options_.idle_timeout, now)) return;
-        ++report_.idle;
-        each.shut();
-    });
+    for_each_connection([&](Connection& each) { sweep(each, now); });
     if (connections() != 0) arm_sweep();
+}
+
+/// In a drain every byte counts, for the idle time-out too: there is one count for both.
+void Server::sweep(Connection& connection, TimePoint now) noexcept {
+    const Duration quiet = connection.quiet_for(drain_.is_finishing() ? 1 : options_.idle_bytes, now);
+    if (ends_when_quiet() && quiet >= options_.drain_quiet) connection.end_reads();
+    if (!has_idle_timeout() || quiet < options_.idle_timeout) return;
+    ++report_.idle;
+    connection.shut();
 }
 
 }  // namespace detail
@@ -605,9 +722,9 @@ void ServeControl::drain() noexcept {
 }
 
 void ServeControl::stop() noexcept {
-    drain();
+    draining_ = true;
     stopping_ = true;
-    if (server_ != nullptr) server_->wake();
+    if (server_ != nullptr) server_->stop();
 }
 
 std::size_t ServeControl::connections() const noexcept {
@@ -631,6 +748,7 @@ Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeO
 Task<ServeReport> serve(TcpListener& listener, ConnectionHandler handler, ServeOptions options,
                         ServeControl& control) {
     Environment& environment = co_await detail::CurrentEnvironment();
+    if (options.on_listening) options.on_listening();
     detail::Server server(environment.executor(), &listener, handler, options, control);
     auto body = [&server](TaskGroup& group) { return server.run(group); };
     co_await task_group(body);

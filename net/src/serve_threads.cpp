@@ -92,6 +92,10 @@ public:
     // Any thread.
     void drain() noexcept { end(false); }
     void stop() noexcept { end(true); }
+    bool is_draining() const noexcept {
+        std::lock_guard lock(mutex_);
+        return is_drained_;
+    }
     /// Empty before the beginning.
     std::vector<Remote> executors() const {
         std::lock_guard lock(mutex_);
@@ -184,6 +188,9 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
     for (std::size_t index = 1; by_system && index < parts; ++index)
         listeners[index] = TcpListener::bind(address, listener.options_);
     if (!by_system && parts > 1) handover = std::make_shared<Handover>(executors(), limit);
+    // The listeners are not the caller's.
+    options.keep_listener_open = false;
+    if (options.on_listening) options.on_listening();
 
     std::vector<ServeReport> reports(parts);
     std::exception_ptr failure;
@@ -201,6 +208,7 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
                 } catch (...) {
                     // The others' connections have no part in it.
                     drain();
+                    if (handover != nullptr) handover->give_up(index);
                     if (failure != nullptr) throw;
                     failure = std::current_exception();
                 }
@@ -226,6 +234,8 @@ ThreadedServeControl::~ThreadedServeControl() = default;
 void ThreadedServeControl::drain() noexcept { server_->drain(); }
 
 void ThreadedServeControl::stop() noexcept { server_->stop(); }
+
+bool ThreadedServeControl::is_draining() const noexcept { return server_->is_draining(); }
 
 Task<ServeSnapshot> ThreadedServeControl::look() const {
     ServeSnapshot sum;

@@ -26,6 +26,9 @@ public:
     /// is shared with the parent.
     bool is_forked() const noexcept;
 
+    /// Leaves the handlers when this goes: its signals then do nothing.
+    void keep_installed() noexcept;
+
     /// Takes one of the signals that have come, the lowest number first; zero if there is none.
     int take() noexcept;
     /// Makes the source silent again, before `take`: what comes after that is heard.
@@ -33,6 +36,8 @@ public:
 
 private:
     std::uint64_t wanted_ = 0;
+    // Of those, the handlers that stay.
+    std::uint64_t kept_ = 0;
     int place_ = -1;
     std::int64_t process_;
     Source source_;

@@ -205,10 +205,13 @@ SignalWatch::~SignalWatch() {
     if (is_forked()) return;
     std::lock_guard guard(lock);
     Place& place = places[static_cast<std::size_t>(place_)];
-    remove_watchers(wanted_);
+    remove_watchers(wanted_ & ~kept_);
     place.wanted.store(0);
     place.is_taken = false;
 }
+
+// A signal keeps one watcher too many, and so its handler, which then finds nobody who wants it.
+void SignalWatch::keep_installed() noexcept { kept_ = wanted_; }
 
 bool SignalWatch::is_forked() const noexcept { return process_ != ::getpid(); }
 

@@ -83,9 +83,12 @@ std::mutex lock;
 std::array<int, signal_limit> watchers{};
 std::array<Handler, signal_limit> former{};
 
+// What a watcher that has gone wanted kept from its default.
+std::atomic<std::uint64_t> kept{0};
+
 /// Whether anybody wanted it.
 bool note_signal(int signal) noexcept {
-    bool is_wanted = false;
+    bool is_wanted = (kept.load() & bit_of(signal)) != 0;
     for (Place& place : places) {
         if ((place.wanted.load() & bit_of(signal)) == 0) continue;
         is_wanted = true;
@@ -195,9 +198,14 @@ SignalWatch::~SignalWatch() {
     std::lock_guard guard(lock);
     Place& place = places[static_cast<std::size_t>(place_)];
     silence(place);
-    remove_watchers(wanted_);
+    remove_watchers(wanted_ & ~kept_);
     place.is_taken = false;
     source_.close();
+}
+
+void SignalWatch::keep_installed() noexcept {
+    kept_ = wanted_;
+    kept.fetch_or(kept_);
 }
 
 bool SignalWatch::is_forked() const noexcept { return false; }

@@ -14,6 +14,8 @@ Signals::Signals(std::initializer_list<int> signals)
 
 Signals::~Signals() = default;
 
+void Signals::keep_installed() noexcept { watch_->keep_installed(); }
+
 Task<int> Signals::next() {
     detail::SignalWatch& watch = *watch_;
     if (watch.is_forked()) throw std::system_error(make_error_code(errc::forked), "leat: signals");

@@ -5,8 +5,10 @@
 #include "support/sweep.hpp"
 #include "support/system.hpp"
 
+#include <leat/net/drain.hpp>
 #include <leat/net/serve.hpp>
 #include <leat/runtime/sleep.hpp>
+#include <leat/runtime/timeout.hpp>
 
 #include <boost/test/unit_test.hpp>
 
@@ -204,6 +206,7 @@ BOOST_AUTO_TEST_CASE(server_that_lingers_can_be_cancelled_anywhere, *boost::unit
         TcpListener here = TcpListener::bind(Address::loopback(0));
         ServeOptions options;
         options.drain_timeout = 1h;
+        options.drain_quiet = 0s;
         ServeControl control;
         bool has_answered = false;
         bool has_ended = false;
@@ -232,6 +235,43 @@ BOOST_AUTO_TEST_CASE(server_that_lingers_can_be_cancelled_anywhere, *boost::unit
             co_await stream.read_exactly(buffer);
             std::size_t more = co_await stream.read(buffer);
             BOOST_TEST(more == 0u);
+        };
+        co_await together(run_server, ask);
+    });
+
+    BOOST_TEST(open_handles() == before);
+}
+
+BOOST_AUTO_TEST_CASE(wait_for_a_drain_can_be_cancelled_anywhere) {
+    std::set<NativeHandle> before = open_handles();
+
+    sweep_all_endings([]() -> Task<> {
+        TcpListener here = TcpListener::bind(Address::loopback(0));
+        ServeOptions options;
+        options.lame_duck = 1s;
+        options.drain_quiet = 0s;
+        ServeControl control;
+        // Two tasks of one handler wait, and one that no server runs.
+        auto wait = [](TcpStream peer) -> Task<> {
+            auto wait_too = []() -> Task<> { co_await drain_requested(); };
+            auto wait_and_say_so = [&]() -> Task<> {
+                co_await drain_requested();
+                co_await peer.write_all(bytes_of("bye"));
+            };
+            co_await together(wait_too, wait_and_say_so);
+        };
+        auto run_server = [&]() -> Task<> { co_await leat::serve(here, wait, options, control); };
+        auto ask = [&]() -> Task<> {
+            TcpStream stream = co_await TcpStream::connect(here.local_address());
+            while (control.connections() == 0)
+                co_await sleep_for(1ms);
+            auto outside = drain_requested();
+            bool came = co_await try_timeout(1ms, std::move(outside));
+            BOOST_TEST(!came);
+            control.drain();
+            std::array<std::byte, 3> word;
+            co_await stream.read_exactly(word);
+            BOOST_TEST(text_of(word) == "bye");
         };
         co_await together(run_server, ask);
     });

@@ -26,7 +26,10 @@ constexpr std::size_t answer_size = 200'000;
 
 /// Fixture: a handler that leaves a long answer in the system's queue, and a client that does not read it.
 struct SlowReader {
-    SlowReader() { options.drain_timeout = 1h; }
+    SlowReader() {
+        options.drain_timeout = 1h;
+        options.drain_quiet = 0s;
+    }
 
     Task<> answer(TcpStream peer) {
         // Room for all of it, so that the handler is done with it long before the peer.

@@ -29,15 +29,6 @@ namespace {
 // Never looks at its connection.
 Task<> sleep_for_ever(TcpStream) { co_await sleep_for(Duration::max()); }
 
-struct HasClock {
-    VirtualClock clock;
-};
-
-/// Fixture: the same, in a time that only the test moves, as there is always an operation in flight.
-struct ServerInVirtualTime : HasClock, Server {
-    ServerInVirtualTime() : Server(clock) {}
-};
-
 // Windows has no limit that could be set.
 const boost::unit_test::label limited("posix");
 // Where the limit counts at each accept, and not when the kernel was given a request for all.
@@ -236,6 +227,7 @@ BOOST_AUTO_TEST_CASE(handler_that_cannot_be_started_costs_its_connection_only) {
 }
 
 BOOST_AUTO_TEST_CASE(want_of_memory_at_any_allocation_of_a_connection_ends_no_other) {
+    options.keep_listener_open = true;
     std::size_t struck = 0;
     for (bool has_struck = true; has_struck;) {
         serve_during(echo, [&]() -> Task<> {
@@ -339,7 +331,8 @@ BOOST_AUTO_TEST_CASE(server_that_is_full_can_be_drained) {
         co_await ask(first, "abc");
     });
 
-    BOOST_TEST(report.accepted == 1u);
+    // The surplus one comes from the backlog.
+    BOOST_TEST(report.accepted == 2u);
 }
 
 BOOST_AUTO_TEST_CASE(crowd_of_new_connections_does_not_keep_an_old_one_waiting) {
@@ -477,18 +470,6 @@ BOOST_AUTO_TEST_CASE(drain_finishes_what_has_arrived) {
     BOOST_TEST(report.finished == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(drain_accepts_nobody_any_more) {
-    auto late = [&]() -> Task<> {
-        control.drain();
-        BOOST_TEST(control.is_draining());
-        TcpStream stream = co_await connect();
-    };
-
-    ServeReport report = serve_during(echo, late);
-
-    BOOST_TEST(report.accepted == 0u);
-}
-
 BOOST_AUTO_TEST_CASE(drain_before_the_beginning_ends_at_once) {
     control.drain();
 
@@ -549,7 +530,14 @@ BOOST_AUTO_TEST_CASE(stop_hastens_a_drain) {
     BOOST_TEST(report.cancelled == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(listener_stays_open_after_a_drain) {
+BOOST_AUTO_TEST_CASE(drain_closes_the_listener) {
+    serve_during(echo, []() -> Task<> { co_return; });
+
+    BOOST_TEST(!listener.is_open());
+}
+
+BOOST_AUTO_TEST_CASE(listener_stays_open_after_a_drain_if_that_is_asked_for) {
+    options.keep_listener_open = true;
     serve_during(echo, []() -> Task<> { co_return; });
 
     BOOST_TEST(listener.is_open());
@@ -637,7 +625,8 @@ BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
     sweep_all_endings([]() -> Task<> {
         TcpListener here = TcpListener::bind(Address::loopback(0));
         ServeControl end;
-        auto run_server = [&]() -> Task<> { co_await leat::serve(here, echo, ServeOptions(), end); };
+        ServeOptions quiet;
+        auto run_server = [&]() -> Task<> { co_await leat::serve(here, echo, quiet, end); };
         auto ask_twice = [&]() -> Task<> {
             for (int i = 0; i < 2; ++i) {
                 TcpStream stream = co_await TcpStream::connect(here.local_address());

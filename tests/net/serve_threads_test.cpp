@@ -4,6 +4,7 @@
 #include "support/sanitizer.hpp"
 #include "support/stress.hpp"
 
+#include <leat/net/drain.hpp>
 #include <leat/net/serve_threads.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/sleep.hpp>
@@ -32,6 +33,9 @@ constexpr std::size_t thread_count = 3;
 
 /// Fixture: a server on several executors, and clients on an executor and a thread of their own.
 struct ThreadedServer {
+    // A drain does not wait for connections to be quiet.
+    ThreadedServer() { options.drain_quiet = Duration::zero(); }
+
     /// Serves until `clients()`, a task, has ended; then drains.
     template <class Clients>
     ServeReport serve_during(Sharing sharing, ConnectionHandler handler, Clients clients) {
@@ -380,6 +384,150 @@ BOOST_AUTO_TEST_CASE(port_that_another_server_has_is_refused) {
             SharedListener::bind(first.local_address(), ListenOptions(), sharing), std::system_error,
             [](const std::system_error& error) { return error.code() == std::errc::address_in_use; });
     }
+}
+
+BOOST_AUTO_TEST_CASE(backlog_of_three_hundred_is_accepted_and_answered_in_a_drain) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        constexpr std::size_t count = 300;
+        server.options.drain_quiet = 1h;
+        auto answer = [](TcpStream peer) -> Task<> {
+            std::array<std::byte, 3> request;
+            co_await peer.read_exactly(request);
+            co_await peer.write_all(request);
+        };
+        std::deque<TcpStream> clients;
+        std::size_t answered = 0;
+        // All of them wait before anybody accepts.
+        server.options.on_listening = [&] {
+            for (std::size_t i = 0; i < count; ++i) {
+                clients.push_back(TcpStream::start_connect(server.address));
+                await_writable(clients.back().native_handle());
+                write_text(clients.back().native_handle(), "abc");
+            }
+            server.control.drain();
+        };
+        ServeReport report = server.serve_during(sharing, answer, [&]() -> Task<> {
+            while (!server.control.is_draining())
+                co_await sleep_for(1ms);
+            for (TcpStream& client : clients) {
+                Result<std::string> text = co_await as_result(read_to_end(client));
+                if (text && *text == "abc") ++answered;
+            }
+        });
+
+        BOOST_TEST(answered == count);
+        BOOST_TEST(report.accepted == count);
+        BOOST_TEST(report.finished == count);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(lame_duck_accepts_on_all_threads) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        // So long that only `stop` ends it.
+        server.options.lame_duck = 1h;
+        ServeReport report = server.serve_during(sharing, echo, [&]() -> Task<> {
+            BOOST_TEST(!server.control.is_draining());
+            server.control.drain();
+            BOOST_TEST(server.control.is_draining());
+            for (int i = 0; i < 30; ++i) {
+                TcpStream stream = co_await server.connect();
+                std::string answer = co_await server.ask(stream, "abc");
+                BOOST_TEST(answer == "abc");
+            }
+            server.control.stop();
+        });
+
+        BOOST_TEST(report.accepted == 30u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(handlers_on_all_threads_are_told_of_a_drain) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        auto say_goodbye = [](TcpStream peer) -> Task<> {
+            std::array<std::byte, 1> byte;
+            co_await peer.read_exactly(byte);
+            co_await peer.write_all(byte);
+            co_await drain_requested();
+            co_await peer.write_all(bytes_of("bye"));
+        };
+        std::deque<TcpStream> clients;
+        ServeReport report = server.serve_during(sharing, say_goodbye, [&]() -> Task<> {
+            for (std::size_t i = 0; i < 8 * thread_count; ++i) {
+                TcpStream stream = co_await server.connect();
+                co_await server.ask(stream, "a");
+                clients.push_back(std::move(stream));
+            }
+            server.control.drain();
+            for (TcpStream& client : clients) {
+                std::string rest = co_await read_to_end(client);
+                BOOST_TEST(rest == "bye");
+            }
+        });
+
+        BOOST_TEST(report.finished == 8 * thread_count);
+    });
+}
+
+// The copies of the handler fail one after the other: its part of the server does not begin. Who then accepts
+// serves all.
+BOOST_AUTO_TEST_CASE(by_hand_a_part_that_does_not_begin_costs_no_connection) {
+    struct BadCopy {
+        explicit BadCopy(int& copies) noexcept : copies_(&copies) {}
+        BadCopy(const BadCopy& other) : copies_(other.copies_) {
+            if (--*copies_ == 0) throw std::runtime_error("no copy");
+        }
+        BadCopy(BadCopy&&) noexcept = default;
+        ~BadCopy() = default;
+        BadCopy& operator=(const BadCopy&) = delete;
+        Task<> operator()(TcpStream peer) const { return echo(std::move(peer)); }
+        int* copies_;
+    };
+    constexpr std::size_t count = 20;
+    std::set<std::size_t> outcomes;
+    bool has_failed = true;
+    for (int at = 1; has_failed; ++at) {
+        ThreadedServer server;
+        server.options.drain_quiet = 1h;
+        int copies = 0;
+        std::deque<TcpStream> clients;
+        server.options.on_listening = [&] {
+            for (std::size_t i = 0; i < count; ++i) {
+                clients.push_back(TcpStream::start_connect(server.address));
+                await_writable(clients.back().native_handle());
+                write_text(clients.back().native_handle(), "abc");
+                clients.back().shutdown(Half::write);
+            }
+            copies = at;
+            // Without a failure nothing else would end it.
+            server.control.drain();
+        };
+        ConnectionHandler handler{BadCopy(copies)};
+        SharedListener listener =
+            SharedListener::bind(Address::loopback(0), ListenOptions(), Sharing::by_hand);
+        server.address = listener.local_address();
+        has_failed = false;
+        try {
+            server.runtime.executor().run_until(serve(server.runtime, std::move(listener), std::move(handler),
+                                                      server.options, server.control));
+        } catch (const std::runtime_error&) {
+            has_failed = true;
+        }
+        std::size_t answered = 0;
+        auto read_answers = [&]() -> Task<> {
+            for (TcpStream& client : clients) {
+                Result<std::string> text = co_await as_result(read_to_end(client));
+                if (text && *text == "abc") ++answered;
+            }
+        };
+        server.client_executor.run_until(read_answers());
+        BOOST_TEST_CONTEXT("copy " << at) {
+            BOOST_TEST((answered == count || (has_failed && answered == 0)));
+        }
+        outcomes.insert(answered);
+    }
+
+    // Both were seen: a failure of the part that accepts, and of others.
+    BOOST_TEST(outcomes.count(count) == 1u);
 }
 
 // Connections come and go while the server drains, as chance has it: each that was served has had its whole answer.

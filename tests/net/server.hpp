@@ -31,9 +31,12 @@ inline Task<> echo(TcpStream peer) {
     }
 }
 
-/// Fixture: a server, and clients in the same executor.
+/// Fixture: a server, and clients in the same executor. Its drain does not wait for connections to be quiet:
+/// see drain_test.cpp.
 struct Server {
-    explicit Server(const Clock& clock = steady_clock()) : executor(keep_notices(clock)) {}
+    explicit Server(const Clock& clock = steady_clock()) : executor(keep_notices(clock)) {
+        options.drain_quiet = Duration::zero();
+    }
 
     ExecutorOptions keep_notices(const Clock& clock) {
         ExecutorOptions settings;
@@ -89,6 +92,15 @@ struct Server {
     TcpListener listener = TcpListener::bind(Address::loopback(0));
     ServeOptions options;
     ServeControl control;
+};
+
+struct HasClock {
+    VirtualClock clock;
+};
+
+/// Fixture: the same, in a time that only the test moves, as there is always an operation in flight.
+struct ServerInVirtualTime : HasClock, Server {
+    ServerInVirtualTime() : Server(clock) {}
 };
 
 }  // namespace leat::test::net

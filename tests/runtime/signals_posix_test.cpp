@@ -5,6 +5,7 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/timeout.hpp>
 
+#include "support/posix.hpp"
 #include "support/sanitizer.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -200,6 +201,33 @@ BOOST_AUTO_TEST_CASE(dump_on_a_signal_goes_to_the_application_s_diagnostic_in_on
     BOOST_TEST(notices.size() == 1u);
     BOOST_TEST(notices.front().starts_with("leat: the tasks:\n#1 task "), notices.front());
     BOOST_TEST(notices.front().find("dump_on_signal") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(handlers_that_are_kept_outlast_the_object_and_do_nothing) {
+    int status = run_in_child([] {
+        {
+            Signals signals{SIGTERM};
+            signals.keep_installed();
+        }
+        send_to_process(SIGTERM);
+        return handler_of(SIGTERM) != SIG_DFL;
+    });
+
+    BOOST_TEST(status == 0);
+}
+
+BOOST_AUTO_TEST_CASE(kept_handlers_serve_the_next_object_too) {
+    int status = run_in_child([] {
+        {
+            Signals signals{SIGTERM};
+            signals.keep_installed();
+        }
+        Signals again{SIGTERM};
+        send_to_process(SIGTERM);
+        return leat::run(again.next()) == SIGTERM;
+    });
+
+    BOOST_TEST(status == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -103,6 +103,9 @@ bool is_non_blocking(NativeHandle handle);
 bool is_inherited(NativeHandle handle);
 /// What a socket of a stranger's may be: blocking, and inherited.
 void make_blocking_and_inherited(NativeHandle socket);
+/// Lets the handshakes of a listener last until the first bytes come. False where the system has no such
+/// thing.
+bool defer_accept(NativeHandle listener);
 /// Changes how many connections a listener holds.
 void set_backlog(NativeHandle listener, int backlog);
 

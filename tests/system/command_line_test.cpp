@@ -54,8 +54,8 @@ BOOST_AUTO_TEST_CASE(help_names_every_option_and_succeeds) {
 
     BOOST_TEST(finished.status == 0);
     for (const char* option :
-         {"--listen", "--backend", "--max-connections", "--idle-timeout", "--drain-timeout", "--stats",
-          "--threads", "--pooled-buffers", "--help", "--version"}) {
+         {"--listen", "--backend", "--max-connections", "--idle-timeout", "--drain-timeout", "--drain-quiet",
+          "--lame-duck", "--stats", "--threads", "--pooled-buffers", "--help", "--version"}) {
         BOOST_TEST(finished.output.find(option) != std::string::npos, option);
     }
 }
@@ -104,7 +104,8 @@ BOOST_AUTO_TEST_CASE(number_of_threads_must_be_a_whole_number_within_reason) {
 }
 
 BOOST_AUTO_TEST_CASE(durations_must_be_finite_and_not_negative) {
-    for (const char* option : {"--idle-timeout", "--drain-timeout", "--stats"}) {
+    for (const char* option :
+         {"--idle-timeout", "--drain-timeout", "--drain-quiet", "--lame-duck", "--stats"}) {
         for (const char* duration : {"-3", "soon", "nan", "inf", "1e300"}) {
             expect_wrong_argument({option, duration}, duration);
         }

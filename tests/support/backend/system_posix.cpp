@@ -168,6 +168,16 @@ void make_blocking_and_inherited(NativeHandle socket) {
     checked(::fcntl(socket, F_SETFD, 0), "fcntl");
 }
 
+bool defer_accept([[maybe_unused]] NativeHandle listener) {
+#if defined(TCP_DEFER_ACCEPT)
+    const int seconds = 60;
+    checked(::setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds), "setsockopt");
+    return true;
+#else
+    return false;
+#endif
+}
+
 void set_backlog(NativeHandle listener, int backlog) { checked(::listen(listener, backlog), "listen"); }
 
 KeepAliveTimes keep_alive_times(NativeHandle socket) {

@@ -248,6 +248,8 @@ void make_blocking_and_inherited(NativeHandle socket) {
            "SetHandleInformation");
 }
 
+bool defer_accept(NativeHandle) { return false; }
+
 void set_backlog(NativeHandle listener, int backlog) { demand(::listen(listener, backlog) == 0, "listen"); }
 
 KeepAliveTimes keep_alive_times(NativeHandle socket) {

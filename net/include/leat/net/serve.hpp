@@ -48,14 +48,30 @@ struct ServeOptions {
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
-    /// How long a drain waits for handlers before it cancels them, and for connections that linger before it closes them.
+    /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already:
+    /// time for a load balancer whose health check is answered accordingly to send no more.
+    Duration lame_duck = Duration::zero();
+    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. So
+    /// what has begun is finished: a request of which a part has come, an answer under way, a connection that
+    /// has just been accepted. Reads `until_drain` end at once. Never early; up to a quarter later. Zero: all
+    /// reads end at once.
+    Duration drain_quiet = std::chrono::seconds(1);
+    /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
+    /// that linger before it closes them. Those are named in a diagnostic message.
     Duration drain_timeout = std::chrono::seconds(10);
+    /// A drain then leaves the listener open, and does not accept what waits in its backlog: for somebody who
+    /// accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
+    /// finds the port free.
+    bool keep_listener_open = false;
     /// Between accepts that fail for want of memory or descriptors: doubled each time from the first to the second.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
     /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
     /// connections all the time.
     std::function<void(std::exception_ptr)> on_failure;
+    /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
+    /// server. What it throws, `serve` throws.
+    std::function<void()> on_listening;
 };
 
 /// The way to end a running `serve`, and to look at it.
@@ -71,15 +87,20 @@ public:
     ServeControl(const ServeControl&) = delete;
     ServeControl& operator=(const ServeControl&) = delete;
 
-    /// Stops accepting and lets handlers finish what was received: after the bytes that have arrived, each connection
-    /// reads the end. One that its handler closes before the peer's system has acknowledged everything is held until it
-    /// has, or until the peer closes. At `drain_timeout` what remains is cancelled. Before `serve` has begun, it ends at
-    /// once.
+    /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
+    /// that the system has accepted, within `max_connections`, and closes the listener (see
+    /// `keep_listener_open`). Reads `until_drain` end at once, all others once their connection has been
+    /// quiet for `drain_quiet`: they give the end of the stream. A connection that its handler closes before
+    /// the peer's system has acknowledged everything is held until it has, or until the peer closes. At
+    /// `drain_timeout` what remains is cancelled.
+    ///
+    /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;
 
-    /// Stops accepting and cancels all handlers.
+    /// Stops accepting and cancels all handlers, also in the middle of a drain.
     void stop() noexcept;
 
+    /// From the first call of `drain` or `stop` on.
     bool is_draining() const noexcept { return draining_; }
     /// Connections whose handlers run.
     std::size_t connections() const noexcept;
@@ -109,7 +130,8 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 /// again. Where the system gives none to hold in reserve, surplus peers wait instead. Each kind is reported
 /// to the executor's diagnostic, at most once a second.
 ///
-/// Lifetime:     `listener` and `control` outlive the await; the listener stays open.
+/// Lifetime:     `listener` and `control` outlive the await. A drain closes the listener unless `keep_listener_open` is set;
+///               after an error or a cancellation it is open.
 /// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers,
 ///               whose connections have no part in it, are given `drain_timeout` to end first; then it is thrown.
 /// Cancellation: the handlers are cancelled too.

@@ -74,9 +74,13 @@ public:
     ThreadedServeControl& operator=(const ThreadedServeControl&) = delete;
     ~ThreadedServeControl();
 
-    /// As `ServeControl::drain` and `stop`, on each executor, soon. Before `serve` has begun, it ends at once.
+    /// As `ServeControl::drain` and `stop`, on each executor, soon. Before `serve` has begun, the drain
+    /// begins with it.
     void drain() noexcept;
     void stop() noexcept;
+
+    /// From the first call of `drain` or `stop` on, or the failure of an executor.
+    bool is_draining() const noexcept;
 
     /// Asks each executor, one after the other, and adds up.
     ///
@@ -98,7 +102,8 @@ private:
 ///
 /// Each executor has a copy of `handler`, and of `options.on_failure`, which are called on its thread: what they share must
 /// bear that. `max_connections` is for all together; with `Sharing::by_system` each has an equal part of it, and no more
-/// executors serve than there are connections. The listener is closed as soon as accepting ends.
+/// executors serve than there are connections. The listeners are closed as soon as accepting ends, whatever
+/// `keep_listener_open` says. `on_listening` is called on executor 0, once all of them listen.
 ///
 /// Lifetime:     `runtime` and `control` outlive the await.
 /// Errors:       as `serve`: when one executor can accept no more, all are drained at once; its error is thrown when

@@ -294,8 +294,8 @@ public:
 
     /// Waits until a read would find bytes, the end or an error; takes nothing. Counts as a read.
     ///
-    /// In a drain (`ServeControl::drain`) it ends at once: who then finds nothing in the descriptor itself asks
-    /// `source().reads_end()` before waiting again.
+    /// In a drain (`ServeControl::drain`) it ends once the connection is quiet. If you then find nothing in the
+    /// descriptor itself, ask `source().reads_end()` before you wait again.
     ReadinessOperation readable() noexcept { return leat::readable(source_); }
     ReadinessOperation readable(UntilDrain) noexcept {
         return ReadinessOperation(Operation::wait_readable(source_).until_drain());

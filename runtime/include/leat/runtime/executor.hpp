@@ -360,6 +360,7 @@ inline void Environment::stand_apart(const Environment& other) noexcept {
     outer_ = nullptr;
     queue_ = &executor_->poll().completions();
     deadline_ = TimePoint::max();
+    context_ = other.context_;
 }
 
 inline void Wait::resume_later() noexcept { executor().make_ready(*this); }

@@ -17,8 +17,9 @@ class SignalWatch;
 ///     leat::Signals signals{SIGTERM, SIGINT};
 ///     int signal = co_await signals.next();
 ///
-/// While it lives, these signals have a handler that only notes them; afterwards they have what they had before.
-/// Several objects may watch the same signal: each sees it. Signals that come in between are kept, one of a kind.
+/// While it lives, these signals have a handler that only notes them; afterwards they have what they had
+/// before, unless `keep_installed` was called. Several objects may watch the same signal: each sees it.
+/// Signals that come in between are kept, one of a kind.
 ///
 /// On Windows these are SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; SIGTERM if nobody watches that), SIGTERM (the console is closed, the
 /// user logs off, the system shuts down: the process has some seconds then; "HandlerRoutine callback function") and whatever
@@ -41,6 +42,11 @@ public:
 
     /// The number of the next signal. One task at a time (`leat::errc::busy`).
     Task<int> next();
+
+    /// Leaves the handlers in place when this object is destroyed, for the rest of the process's life: a
+    /// signal that nobody watches then does nothing. For a program that has begun to end and must not be
+    /// killed by an impatient second signal.
+    void keep_installed() noexcept;
 
 private:
     std::unique_ptr<detail::SignalWatch> watch_;

@@ -36,6 +36,26 @@ void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
 }  // namespace detail
 
+/// For libraries: something that every task in a scope can find, such as the server that runs it.
+///
+/// `kind` is the address of an object of the library's own, so that nobody else finds it by chance. Around a
+/// scope there may be several of one kind; the innermost is found.
+///
+/// Thread-safety: the executor's thread only.
+/// Lifetime:      outlives the tasks of the scope that it was added to.
+class TaskContext {
+public:
+    explicit TaskContext(const void* kind) noexcept : kind_(kind) {}
+    TaskContext(const TaskContext&) = delete;
+    TaskContext& operator=(const TaskContext&) = delete;
+
+private:
+    friend class Environment;
+
+    const void* kind_;
+    TaskContext* outer_ = nullptr;
+};
+
 /// What a task inherits from whoever awaits it: its executor and the scope that a cancellation reaches.
 ///
 /// Combinators that open a scope own one; `leat::Wait`s read it.
@@ -63,6 +83,7 @@ public:
         outer_ = &outer;
         queue_ = outer.queue_;
         deadline_ = outer.deadline_;
+        context_ = outer.context_;
     }
 
     /// Becomes a scope on the executor of `other` that no cancellation and no deadline around it reaches.
@@ -73,6 +94,16 @@ public:
     /// Never later than what is around it.
     void limit_deadline(TimePoint deadline) noexcept {
         if (deadline < deadline_) deadline_ = deadline;
+    }
+
+    /// Lets tasks that begin in this scope from now on find `context`.
+    void add_context(TaskContext& context) noexcept { context.outer_ = std::exchange(context_, &context); }
+    /// The innermost context of that kind; null if there is none.
+    TaskContext* find_context(const void* kind) const noexcept {
+        TaskContext* found = context_;
+        while (found != nullptr && found->kind_ != kind)
+            found = found->outer_;
+        return found;
     }
 
     /// Whether a scope around this one was cancelled.
@@ -88,6 +119,7 @@ private:
     Executor* executor_ = nullptr;
     Environment* outer_ = nullptr;
     TimePoint deadline_ = TimePoint::max();
+    TaskContext* context_ = nullptr;
 };
 
 /// What a suspended task waits for; lives in the awaiter, and so in the waiting task's frame.
