@@ -113,10 +113,10 @@ BOOST_AUTO_TEST_CASE(servers_of_one_process_hold_one_descriptor_in_reserve) {
             co_await yield();
     };
     auto body = [&](TaskGroup& group) -> Task<> {
-        auto serve_one = [&]() -> Task<> { co_await leat::serve(one, echo, ServeOptions(), control); };
-        auto serve_other = [&]() -> Task<> {
-            co_await leat::serve(other, echo, ServeOptions(), more_control);
-        };
+        ServeOptions options;
+        options.keep_listener_open = true;
+        auto serve_one = [&]() -> Task<> { co_await leat::serve(one, echo, options, control); };
+        auto serve_other = [&]() -> Task<> { co_await leat::serve(other, echo, options, more_control); };
         group.spawn(serve_one);
         co_await let_it_begin();
         with_one = open_handles().size();
