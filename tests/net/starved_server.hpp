@@ -44,7 +44,14 @@ private:
 /// it does not.
 class StarvedServer {
 public:
-    StarvedServer(std::size_t threads, Sharing sharing, const ServeOptions& options = ServeOptions())
+    /// A drain ends each connection at once.
+    static ServeOptions without_quiet() {
+        ServeOptions options;
+        options.drain_quiet = Duration::zero();
+        return options;
+    }
+
+    StarvedServer(std::size_t threads, Sharing sharing, const ServeOptions& options = without_quiet())
         : options_(options) {
         std::promise<void> is_bound;
         thread_ = std::thread([this, threads, sharing, &is_bound] { work(threads, sharing, is_bound); });
