@@ -50,9 +50,14 @@ public:
 
     /// Ends the reads that are marked so, and counts anew how long it is quiet.
     void drain(TimePoint now) noexcept {
-        watch_.begin_drain();
+        end_marked_reads();
         watch_.keep_handle();
         if (since_ <= now) be_busy(now);
+    }
+    /// Of a drained connection: ends the reads that are marked so, unless it is fresh. Then its first request may be
+    /// under way.
+    void end_marked_reads() noexcept {
+        if (moved() != 0) watch_.begin_drain();
     }
     /// Of a drained connection: ends all other reads too.
     void end_reads() noexcept { watch_.end_reads(); }

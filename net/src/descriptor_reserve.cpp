@@ -38,47 +38,50 @@ struct Reserve {
     }
 };
 
-constinit Reserve reserve;
+Reserve& the_reserve() noexcept {
+    static Reserve reserve;
+    return reserve;
+}
 
 }  // namespace
 
 ReserveShare::~ReserveShare() {
     if (!is_open_) return;
-    std::lock_guard lock(reserve.mutex);
-    if (--reserve.shares == 0) reserve.spend();
+    std::lock_guard lock(the_reserve().mutex);
+    if (--the_reserve().shares == 0) the_reserve().spend();
 }
 
 void ReserveShare::open(std::error_code& refusal) noexcept {
-    std::lock_guard lock(reserve.mutex);
+    std::lock_guard lock(the_reserve().mutex);
     is_open_ = true;
-    ++reserve.shares;
-    reserve.hold(refusal);
+    ++the_reserve().shares;
+    the_reserve().hold(refusal);
 }
 
 bool ReserveShare::keep(TcpStream& accepted, std::error_code& refusal) noexcept {
     refusal.clear();
-    if (reserve.is_held) return true;
-    std::lock_guard lock(reserve.mutex);
-    if (reserve.hold(refusal)) return true;
+    if (the_reserve().is_held) return true;
+    std::lock_guard lock(the_reserve().mutex);
+    if (the_reserve().hold(refusal)) return true;
     accepted.close();
-    reserve.hold(refusal);
+    the_reserve().hold(refusal);
     return false;
 }
 
 ReserveShare::Surplus ReserveShare::accept_surplus(TcpListener& listener, std::optional<TcpStream>& accepted,
                                                    std::error_code& error) noexcept {
-    std::lock_guard lock(reserve.mutex);
+    std::lock_guard lock(the_reserve().mutex);
     std::error_code ignored;
-    reserve.hold(ignored);
-    if (!reserve.is_held) return Surplus::nothing_to_spend;
-    reserve.spend();
+    the_reserve().hold(ignored);
+    if (!the_reserve().is_held) return Surplus::nothing_to_spend;
+    the_reserve().spend();
     accepted = listener.try_accept(error);
     if (!accepted && !error) return Surplus::nobody;
-    const bool is_held_again = reserve.hold(ignored);
+    const bool is_held_again = the_reserve().hold(ignored);
     if (error) return Surplus::failed;
     if (is_held_again) return Surplus::kept;
     accepted.reset();
-    reserve.hold(ignored);
+    the_reserve().hold(ignored);
     return Surplus::closed;
 }
 

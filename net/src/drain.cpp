@@ -36,6 +36,11 @@ void Drain::begin() noexcept {
 void Drain::finish() noexcept {
     if (is_finishing_) return;
     if (!signal_.is_set()) signal_.set();
+    stop();
+}
+
+void Drain::stop() noexcept {
+    if (is_finishing_) return;
     disarm();
     is_finishing_ = true;
     set_deadline();

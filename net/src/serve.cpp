@@ -331,7 +331,7 @@ Task<> Server::run(TaskGroup& group) {
     if (handover_ != nullptr) handover_->begin(index_, *this);
     // They may have come before the beginning.
     if (control_.draining_) drain_.begin();
-    if (control_.stopping_) drain_.finish();
+    if (control_.stopping_) drain_.stop();
     while (is_accepting()) {
         if (has_to_wait()) {
             co_await Pause(*this, drain_.deadline());
@@ -633,7 +633,7 @@ void Server::drain() noexcept {
 }
 
 void Server::stop() noexcept {
-    if (group_ != nullptr) drain_.finish();
+    if (group_ != nullptr) drain_.stop();
     wake();
 }
 
@@ -641,9 +641,12 @@ void Server::begin_to_finish() noexcept {
     if (listener_ != nullptr && !options_.keep_listener_open)
         socket::stop_new_connections(listener_->native_handle());
     if (acceptance_ != nullptr) acceptance_->interrupt();
-    const TimePoint now = executor_.now();
-    for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
-    arm_sweep();
+    // What is to be cancelled is not to find an end before, and go on.
+    if (!control_.stopping_) {
+        const TimePoint now = executor_.now();
+        for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
+        arm_sweep();
+    }
     wake();
 }
 
@@ -708,6 +711,7 @@ void Server::expired() noexcept {
 /// In a drain every byte counts, for the idle time-out too: there is one count for both.
 void Server::sweep(Connection& connection, TimePoint now) noexcept {
     const Duration quiet = connection.quiet_for(drain_.is_finishing() ? 1 : options_.idle_bytes, now);
+    if (drain_.is_finishing()) connection.end_marked_reads();
     if (ends_when_quiet() && quiet >= options_.drain_quiet) connection.end_reads();
     if (!has_idle_timeout() || quiet < options_.idle_timeout) return;
     ++report_.idle;

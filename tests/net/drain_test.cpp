@@ -288,6 +288,52 @@ BOOST_AUTO_TEST_CASE(read_until_drain_ends_at_once) {
     BOOST_TEST(report.finished == 1u);
 }
 
+BOOST_AUTO_TEST_CASE(read_until_drain_of_a_fresh_connection_waits_for_its_first_request) {
+    ServeReport report = serve_during(answer_requests, [&]() -> Task<> {
+        TcpStream client = co_await connect_and_wait();
+        control.drain();
+        co_await pass(500ms);
+        std::string answer = co_await ask(client, "0123456789");
+        BOOST_TEST(answer == "0123456789");
+        const TimePoint answered = clock.now();
+        std::optional<Duration> ended;
+        auto wait = [&]() -> Task<> {
+            std::string rest = co_await read_to_end(client);
+            BOOST_TEST(rest == "");
+            ended = clock.now() - answered;
+        };
+        auto move_time = [&]() -> Task<> { co_await pass(2s); };
+        co_await together(wait, move_time);
+
+        // Not after a second of quiet, since it has had its answer.
+        BOOST_TEST_REQUIRE(ended.has_value());
+        BOOST_TEST((*ended < 1s));
+    });
+
+    BOOST_TEST(report.finished == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(stop_cancels_reads_until_drain_rather_than_ending_them) {
+    bool went_on = false;
+    auto handler = [&](TcpStream peer) -> Task<> {
+        std::array<std::byte, 1> byte;
+        std::size_t received = co_await peer.read(byte);
+        received = co_await peer.read(byte, until_drain);
+        went_on = true;
+        co_return;
+    };
+    ServeReport report = serve_during(handler, [&]() -> Task<> {
+        TcpStream client = co_await connect_and_wait();
+        co_await client.write_all(bytes_of("a"));
+        co_await let_it_run();
+        control.stop();
+        co_await let_it_run();
+    });
+
+    BOOST_TEST(!went_on);
+    BOOST_TEST(report.cancelled == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(quiet_connection_reads_the_end_never_early_and_at_most_a_quarter_late) {
     serve_during(echo, [&]() -> Task<> {
         TcpStream client = co_await connect();

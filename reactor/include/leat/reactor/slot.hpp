@@ -58,17 +58,18 @@ struct alignas(64) Slot {
     Use use = Use::free;
     // Interest mode: the set as `wanted_*`, and oneshot.
     std::uint8_t interest = 0;
-    bool is_oneshot = false;
+    bool is_oneshot : 1 = false;
     // A TCP stream or listener, as far as is known.
-    bool is_tcp = false;
+    bool is_tcp : 1 = false;
+    // Operation mode: a read that finds nothing ends as at the end of the stream.
+    bool reads_end : 1 = false;
+    // Operation mode: the same for reads that end in a drain (`OperationRecord::ends_in_drain`).
+    bool is_draining : 1 = false;
     // Backends that tell of directions apart: what a batch of events has said so far.
     std::uint8_t gathered = 0;
-    // Operation mode, backends that learn of readiness: how often in a row the source said "ready" to a call that it refused.
+    // Operation mode, backends that learn of readiness: how often in a row the source said "ready" to a call that it
+    // refused.
     std::uint8_t rechecks = 0;
-    // Operation mode: a read that finds nothing ends as at the end of the stream.
-    bool reads_end = false;
-    // Operation mode: the same for reads that end in a drain (`OperationRecord::ends_in_drain`).
-    bool is_draining = false;
     OperationRecord* reader = nullptr;
     OperationRecord* writer = nullptr;
     // Told of the end.
