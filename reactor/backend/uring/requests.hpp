@@ -61,8 +61,8 @@ public:
     /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the kernel takes no
     /// request now, for lack of memory, or none at all any more.
     io_uring_sqe* demand() noexcept;
-    /// Whether so many requests can be queued that the kernel takes them in one call, as a chain of linked
-    /// ones has to be. After this `demand` gives as many. At most the size of the queue.
+    /// Makes room for `wanted` requests, at most the size of the queue, which the kernel then takes in one
+    /// call, as a chain of linked ones has to be. True: `demand` gives as many.
     bool make_room(unsigned wanted) noexcept;
     /// After that it is the kernel's, until its last completion.
     void mark(io_uring_sqe& request, std::uint64_t mark) noexcept {
