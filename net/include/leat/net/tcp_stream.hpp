@@ -323,9 +323,10 @@ public:
     /// The socket's pending error (SO_ERROR), which it forgets thereby.
     std::error_code take_error() noexcept;
 
-    /// Ends one direction. After `Half::write` the peer reads the end of the stream. After `Half::read` reads give it, also the
-    /// one that waits; whether first what has arrived is the system's affair (Linux gives it, BSD and Windows do not). Twice
-    /// is harmless.
+    /// Ends one direction. After `Half::write` the peer reads the end of the stream, and writes fail with
+    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that waits;
+    /// whether they first give what has arrived is the system's affair (Linux gives it, BSD and Windows do not).
+    /// Twice is harmless.
     ///
     /// Errors: the system's, but not that the peer has gone already.
     void shutdown(Half half);
