@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// The floor for fairness: a level-triggered loop written by hand, which gives each ready connection one receive and one
-// send before it asks the kernel again. So a connection that sends much gets one buffer's worth per loop iteration.
-// `epoll_echo` is the floor for speed.
+// The floor for fairness: a level-triggered loop written by hand, which gives each ready connection one
+// receive and one send before it asks the kernel again. So a connection that sends much gets one buffer's
+// worth per loop iteration. `epoll_echo` is the floor for speed.
 #include "address.hpp"
 
 #include <fmt/format.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// What one busy connection costs the others: some quiet connections send a small message now and then and time its
-// echo, while a neighbour sends a burst every other millisecond. Prints the quiet ones' median and 99th percentile.
+// What one busy connection costs the others: some quiet connections send a small message now and then and
+// time its echo, while a neighbour sends a burst every other millisecond. Prints the quiet ones' median and
+// 99th percentile.
 #include "address.hpp"
 
 #include <CLI/CLI.hpp>

@@ -20,17 +20,19 @@ endfunction()
 # leat_add_tests(<layer> FILES <unit>_test.cpp... [SUPPORT <file>...] [THREADS <unit>...] [NOISY <unit>...]
 #                [RINGS <unit>...] [ONCE <unit>...] [POSIX <unit>...])
 #
-# THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that has the name of
-# a backend is about that one alone, and there only if this build has it. NOISY names the suites that must hold on the
-# shim of kqueue while it makes noise, too: spurious events and false ends (tests/support/kqueue_shim); and on io_uring with
-# queues of eight. RINGS names those that must hold on rings of every size and kind. ONCE names those that see to every backend by themselves. POSIX names those about what only such systems
-# have; a case of another suite that is so has the label `posix`, and one about backends that learn of readiness and make the
-# calls themselves `readiness`. A case with the label `one_batch` hangs on two events that come in one batch, which noise
-# does not promise.
+# THREADS names the suites that use threads: the label which the thread sanitizer's run selects. A unit that
+# has the name of a backend is about that one alone, and there only if this build has it. NOISY names the
+# suites that must hold on the shim of kqueue while it makes noise, too: spurious events and false ends
+# (tests/support/kqueue_shim); and on io_uring with queues of eight. RINGS names those that must hold on
+# rings of every size and kind. ONCE names those that run over every backend by themselves. POSIX names
+# those about what only such systems have; a case of another suite that is so has the label `posix`, and one
+# about backends that learn of readiness and make the calls themselves `readiness`. A case with the label
+# `one_batch` hangs on two events that come in one batch, which noise does not promise.
 function(leat_add_tests layer)
     cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;RINGS;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)
-    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}" ${arg_NOISY} ${arg_RINGS} ${arg_ONCE} ${arg_POSIX})
+    leat_demand_units("leat_add_tests(${layer})" "${arg_FILES}"
+                      ${arg_NOISY} ${arg_RINGS} ${arg_ONCE} ${arg_POSIX})
     if(LEAT_TESTS STREQUAL "threads")
         set(arg_FILES ${arg_THREADS})
         list(TRANSFORM arg_FILES APPEND _test.cpp)

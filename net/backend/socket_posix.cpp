@@ -310,9 +310,9 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
 
 void stop_new_connections([[maybe_unused]] NativeHandle listener) noexcept {
 #if defined(__linux__)
-    // Of a segment, whose header begins at 0: one that has SYN set and ACK clear begins a connection, and is
-    // dropped. The last segment of a handshake passes. So do the segments of accepted connections, which
-    // inherit the filter.
+    // The filter sees a segment whose header begins at 0. One with SYN set and ACK clear begins a connection,
+    // and is dropped. The last segment of a handshake passes. So do the segments of accepted connections,
+    // which inherit the filter.
     constexpr std::uint32_t flags = 13, syn = 0x02, ack = 0x10, none = 0, whole = 0xffffffff;
     std::array<sock_filter, 5> program{{
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags),

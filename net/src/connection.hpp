@@ -29,10 +29,11 @@ public:
     /// `invalid_handle` once its handler has closed it.
     NativeHandle native_handle() const noexcept { return watch_.native_handle(); }
 
-    /// Whether it is what is left of one whose handler has ended.
+    /// Whether its handler has ended, and it only waits for its peer.
     virtual bool is_lingering() const noexcept { return false; }
 
-    /// For how long it has moved fewer than `bytes`, at least: it is asked now and then. Zero after `shut`.
+    /// How long it has moved fewer than `bytes`; less than that by at most the time between two calls. Zero
+    /// after `shut`.
     Duration quiet_for(std::uint64_t bytes, TimePoint now) noexcept {
         if (since_ > now) return Duration::zero();
         if (moved() - counted_ >= bytes) be_busy(now);
@@ -48,26 +49,26 @@ public:
         watch_.retry();
     }
 
-    /// Ends the reads that are marked so, and counts anew how long it is quiet.
+    /// Ends the reads `until_drain`, and counts anew how long it is quiet.
     void drain(TimePoint now) noexcept {
         end_marked_reads();
         watch_.keep_handle();
         if (since_ <= now) be_busy(now);
     }
-    /// Of a drained connection: ends the reads that are marked so, unless it is fresh. Then its first request may be
+    /// For a drained connection: ends the reads `until_drain`, unless it is fresh. Then its first request may be
     /// under way.
     void end_marked_reads() noexcept {
         if (moved() != 0) watch_.begin_drain();
     }
-    /// Of a drained connection: ends all other reads too.
+    /// For a drained connection: ends all other reads too.
     void end_reads() noexcept { watch_.end_reads(); }
-    /// Of a drained connection that its handler has closed.
+    /// For a drained connection that its handler has closed.
     NativeHandle take_handle() noexcept { return watch_.take_handle(); }
 
     std::source_location spawned() const noexcept override { return std::source_location::current(); }
 
 protected:
-    /// Of one that is never quiet.
+    /// For a connection that is never quiet.
     explicit Connection(TaskGroup& group) noexcept : GroupChild(group), since_(TimePoint::max()) {}
     ~Connection() = default;
 
@@ -83,9 +84,9 @@ private:
     }
 
     SourceWatch watch_;
-    // What it had moved when that was last found to be enough, which was no earlier than it was.
+    // What it had moved when `quiet_for` last found that to be enough, and when that was.
     std::uint64_t counted_ = 0;
-    // The latest instant: this is not to be asked.
+    // `TimePoint::max()`: it is never quiet.
     TimePoint since_;
 };
 

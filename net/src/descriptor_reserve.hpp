@@ -39,8 +39,8 @@ public:
         /// Its peer has seen a close.
         closed,
         /// Nobody waited any more. The reserve stays spent until the next connection comes, to whichever
-        /// server: with it held, an accept that finds nobody would fail for want of a descriptor, again and
-        /// again, instead of waiting.
+        /// server: with it held, an accept that finds nobody would fail because no descriptor is left, again
+        /// and again, instead of waiting.
         nobody,
         /// There is no reserve.
         nothing_to_spend,

@@ -15,7 +15,7 @@ namespace detail {
 
 namespace {
 
-// Its address is what names the kind.
+// Its address names the kind.
 constexpr char kind_of_signal = 0;
 
 }  // namespace

@@ -26,7 +26,7 @@ public:
     DrainSignal() noexcept;
     ~DrainSignal() { waiters_.demand_empty("a server"); }
 
-    /// Of the innermost server around; null if there is none.
+    /// That of the innermost server around; null if there is none.
     static DrainSignal* find(const Environment& environment) noexcept;
 
     bool is_set() const noexcept { return is_set_; }
@@ -69,7 +69,7 @@ public:
     void set_deadline() noexcept;
 
     bool is_finishing() const noexcept { return is_finishing_; }
-    /// The latest instant there is, before `finish` and `set_deadline`.
+    /// `TimePoint::max()` before `finish` and `set_deadline`.
     TimePoint deadline() const noexcept { return deadline_; }
     bool is_over() const noexcept { return executor_.now() >= deadline_; }
 
@@ -95,7 +95,7 @@ public:
     std::string describe() const;
 
 private:
-    // Who they are is a help for as many as a line can take.
+    // As many as fit into a line.
     static constexpr std::size_t most_names = 4;
 
     std::size_t connections_ = 0;

@@ -57,7 +57,7 @@ void Handover::take(std::size_t index, TcpStream&& stream) {
     }
 }
 
-/// If there is no memory for that, or the acceptor has ended too, it is closed.
+/// To the acceptor. If there is no memory for that, or the acceptor has ended too, it is closed.
 void Handover::take_back(std::size_t index, TcpStream&& stream) noexcept {
     count_down(index);
     if (index == 0) return;

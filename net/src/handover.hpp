@@ -4,10 +4,10 @@
 // and posts it there; each server counts down when a connection of its own has ended. Only the acceptor counts up, so that it
 // never has more than the limit; and who takes the count below the limit tells it, as it may wait for that.
 //
-// No connection is lost on the way. A server waits in a drain until it knows that it is given nothing more:
-// what tells it comes after the last connection. One that has ended, or never began, posts what it is given
-// back, and the acceptor serves that itself: it waits until each of the others has confirmed that nothing of
-// that kind is to come.
+// No connection is lost on the way. In a drain a server waits until it knows that it is given nothing more: a
+// post after the last connection says so. A server that has ended, or never began, posts back what it is
+// given, and the acceptor serves that itself: it waits until each of the others has confirmed that nothing
+// more comes back.
 #pragma once
 
 #include <leat/net/tcp_stream.hpp>

@@ -61,7 +61,7 @@ constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 // than this.
 constexpr std::size_t longest_backlog = 65'536;
 
-/// What a server may have to tell. Each is told once in a while, whatever else is told.
+/// What a server may have to report. Each kind is reported at most once a second, whatever else is.
 enum class Trouble {
     accept_failed,
     accepting_ended,
@@ -187,7 +187,7 @@ private:
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
     Drain drain_;
-    // Of the backlog, in a drain.
+    // In a drain.
     std::size_t accepted_from_backlog_ = 0;
     bool backlog_is_empty_ = false;
     // Null before the group has begun and once its last task has ended.
@@ -365,14 +365,16 @@ bool Server::is_accepting() const noexcept {
     return !backlog_is_empty_ && !drain_.is_over();
 }
 
-/// For room, or for what others accept. In a drain who is full need not hold the port if nobody waits there.
+/// For room, or for what the acceptor gives. In a drain a full server need not keep the port if nobody waits
+/// there.
 bool Server::has_to_wait() const noexcept {
     if (listener_ == nullptr) return true;
     if (!is_full()) return false;
     return !drain_.is_finishing() || socket::has_waiting_connection(listener_->native_handle());
 }
 
-/// Of a drain: takes one that the system has accepted already. Gives how long to pause before the next one.
+/// In a drain: takes a connection that the system has accepted already. Returns how long to pause before the
+/// next one.
 Duration Server::accept_from_backlog() noexcept {
     if (options_.keep_listener_open || !listener_->is_open() || accepted_from_backlog_ == longest_backlog) {
         backlog_is_empty_ = true;
@@ -402,7 +404,7 @@ void Server::end_accepting() noexcept {
     drain_.set_deadline();
 }
 
-/// Also for those that others may give back.
+/// Its own, or those that other parts may give back.
 bool Server::waits_for_connections() const noexcept {
     if (control_.stopping_ || drain_.is_over()) return false;
     const bool is_acceptor = handover_ != nullptr && listener_ != nullptr;
@@ -419,7 +421,7 @@ void Server::cancel_the_rest() noexcept {
             });
             executor_.notice("serve: the deadline of a drain " + rest.describe());
         } catch (const std::bad_alloc&) {
-            // It is not known who they are.
+            // There is no memory to name them.
         }
     }
     group_->cancel();
@@ -430,7 +432,7 @@ ServeReport Server::finish() {
     return report();
 }
 
-/// Gives how long to pause before the next one.
+/// Returns how long to pause before the next accept.
 Duration Server::accepted(TcpStream&& stream) noexcept {
     std::error_code refusal;
     const bool has_room = reserve_.keep(stream, refusal);
@@ -457,7 +459,7 @@ void Server::hand_over(TcpStream&& stream) noexcept {
     }
 }
 
-/// Of an exception that is being handled.
+/// Called while an exception is handled.
 void Server::could_not_start() noexcept {
     count_failure(std::current_exception());
     notice(Trouble::handler_not_started, "its handler could not be started");
@@ -485,7 +487,7 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     return next_pause();
 }
 
-/// Spends the reserve on the next peer.
+/// Spends the reserve on the next peer. Returns how long to pause before the next accept.
 Duration Server::accept_surplus() noexcept {
     using Surplus = ReserveShare::Surplus;
     std::optional<TcpStream> accepted;
@@ -506,7 +508,7 @@ Duration Server::accept_surplus() noexcept {
     return next_pause();
 }
 
-/// Of a peer that has seen a close.
+/// A peer has seen a close. Returns how long to pause before the next accept.
 Duration Server::shed() noexcept {
     failures_in_a_row_ = 0;
     pause_length_ = options_.shortest_pause;
@@ -572,7 +574,7 @@ void Server::lingering_ended() noexcept {
     leave_group();
 }
 
-/// Who leaves is one of the group's until this returns.
+/// The child that leaves still counts in the group until this returns.
 void Server::leave_group() noexcept {
     if (task_has_ended_ && group_->size() == 1) group_ = nullptr;
 }

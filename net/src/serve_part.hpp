@@ -13,8 +13,10 @@ namespace leat::detail {
 /// The server on several threads, as its parts see it.
 class WholeServer {
 public:
-    /// A part accepts no more, and its failure will be thrown when its connections have ended: so that the
-    /// others need not wait for that. Any thread.
+    /// A part accepts no more. Its failure is thrown only when its connections have ended; the others need
+    /// not wait for that.
+    ///
+    /// Thread-safety: any thread.
     virtual void part_failed() noexcept = 0;
 
 protected:

@@ -23,18 +23,20 @@ enum class Attempt {
 
 /// Tries to carry out `operation` on its slot: for backends that learn of readiness (epoll, kqueue).
 ///
-/// The slot's bits then say whether another call of the direction is worth while. A short read or write clears the bit,
-/// since a TCP stream that gave less than was asked for is empty (epoll(7), "Questions and answers", 9), but not once the
-/// peer has closed: no further edge would come; nor on any other source (`learn_short_reads`). EINTR is tried again here.
+/// The slot's bits then say whether another call of the direction is worth while. A short read or write
+/// clears the bit, since a TCP stream that gave less than was asked for is empty (epoll(7), "Questions and
+/// answers", 9), but not once the peer has closed: no further edge would come; nor on any other source
+/// (`learn_short_reads`). EINTR is tried again here.
 Attempt attempt(OperationRecord& operation, Slot& slot) noexcept;
 
 /// Whether the socket says, when asked without waiting, that the operation's direction is ready: for a call that was
 /// refused although an edge had announced otherwise, so that nothing hinges on an edge that will not come again.
 bool is_ready_now(const OperationRecord& operation, const Slot& slot) noexcept;
 
-/// For a source that enters operation mode, whose bits are set: on anything but a TCP stream a short read is no proof that nothing
-/// is left. A datagram is shorter than the buffer, and a local stream stops at each message with descriptors or other
-/// credentials (unix(7)). There only a call that would block says that the source is empty.
+/// For a source that enters operation mode, whose bits are set: on anything but a TCP stream a short read is
+/// no proof that nothing is left. A datagram is shorter than the buffer, and a local stream stops at each
+/// message with descriptors or other credentials (unix(7)). There only a call that would block says that the
+/// source is empty.
 void learn_short_reads(Slot& slot) noexcept;
 
 /// Whether the buffers of a vectored operation have no byte between them: it then ends at once.

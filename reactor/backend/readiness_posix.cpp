@@ -49,7 +49,7 @@ bool is_tcp(const Slot& slot) noexcept {
     return ::getsockopt(slot.handle, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
            protocol == IPPROTO_TCP;
 #else
-    // Only those that come from the sockets of `net` are known.
+    // Only those that were made by `Source::tcp` are known.
     return false;
 #endif
 }
@@ -346,8 +346,9 @@ Attempt connect(OperationRecord& operation, Slot& slot) noexcept {
     return Attempt::ended;
 }
 
-/// What poll(2) says of the descriptor. It reports errors whatever is asked for, and goes on reporting one while there is
-/// something in the socket's error queue (timestamps, notifications of zero-copy sends): that is no readiness.
+/// What poll(2) says of the descriptor. It reports errors whatever is asked for, and goes on reporting one
+/// while there is something in the socket's error queue (timestamps, notifications of zero-copy sends): that
+/// is not readiness.
 short poll_now(const Slot& slot, short events) noexcept {
     pollfd question{slot.handle, events, 0};
     // For a descriptor that cannot be polled, the call itself is to report the error.
@@ -361,7 +362,8 @@ bool is_ready(short reported, short events) noexcept {
 Attempt wait_for(Slot& slot, short events, std::uint8_t bit) noexcept {
     const short reported = poll_now(slot, events);
     if (is_ready(reported, events)) return Attempt::ended;
-    // A pipe without a reader and a datagram socket have no other way to report an error; TCP reports a hang-up too.
+    // A pipe without a reader and a datagram socket have no other way to report an error; TCP reports a
+    // hang-up too.
     if ((reported & POLLERR) != 0 && !is_tcp(slot)) return Attempt::ended;
     slot.clear(bit);
     return Attempt::partial;

@@ -29,7 +29,7 @@ bool must_try(OperationRecord& operation, const Slot& slot) noexcept {
     }
 }
 
-// In a row, without an operation that has ended.
+// How often in a row, while no operation ends, a source is asked again.
 constexpr std::uint8_t most_rechecks = 16;
 
 }  // namespace
@@ -119,8 +119,8 @@ bool ReadinessSelector::recheck(OperationRecord& operation, Slot& slot) noexcept
         slot.rechecks = 0;
         return true;
     }
-    // Not for ever: a source may say so and go on refusing (a local socket with urgent data, a peek). Then only what
-    // happens next is worth a try.
+    // Not without end: a source may report that it is ready and go on refusing the call (a peek at urgent
+    // data of a local socket). Then only the next event is worth a try.
     if (slot.rechecks == most_rechecks) return true;
     ++slot.rechecks;
     std::error_code error = watch_anew(slot, is_listener(operation));

@@ -22,7 +22,8 @@ namespace leat::detail {
 
 namespace {
 
-// A slab is aligned to its size, so the address of a buffer tells that of its slab. Its first page holds what the pool knows of it.
+// A slab is aligned to its size, so the address of a buffer tells that of its slab. Its first page holds what
+// the pool knows of it.
 constexpr std::size_t slab_size = 64 * BufferPool::buffer_size;
 constexpr std::align_val_t slab_alignment{slab_size};
 

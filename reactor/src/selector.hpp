@@ -43,17 +43,17 @@ struct Readiness {
 
 /// What a backend must do: the whole contract between the queue and the kernel.
 ///
-/// A backend is a file (or a folder) in reactor/backend that defines `make_selector_<name>` and stands in the generated
-/// table. Readiness backends carry operations out themselves when the source is ready (backend/readiness.hpp);
-/// completion backends hand them to the kernel.
+/// A backend is a file (or a folder) in reactor/backend that defines `make_selector_<name>` and is in the
+/// generated table. Readiness backends carry operations out themselves when the source is ready
+/// (backend/readiness.hpp); completion backends hand them to the kernel.
 ///
-/// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up · descriptors
-/// are close-on-exec · no allocation in `wake`, nor a message in `start` and `wait` (the first accept of a listener or
-/// `receive_lent` may allocate, and what is read ahead) · an operation that was started ends once: by `start`, by
-/// `cancel`, by `detach`, or by being pushed to the `Completions`.
+/// Rules: an interruption by a signal ends `wait` early, never with an error · timeouts are rounded up ·
+/// descriptors are close-on-exec · no allocation in `wake`, nor per message in `start` and `wait` (a
+/// `receive_lent` may allocate when the pool has no buffer left) · an operation that was started ends once:
+/// by `start`, by `cancel`, by `detach`, or by being pushed to the `Completions`.
 ///
-/// Thread-safety: says each function. "Locked": any thread, one at a time, under the core's lock, also while the owner
-///                waits.
+/// Thread-safety: stated per function. "Locked": any thread, one at a time, under the core's lock, also while
+///                the owner waits.
 class Selector {
 public:
     virtual ~Selector() = default;
@@ -78,11 +78,11 @@ public:
     virtual bool start(OperationRecord& operation, Slot& slot) noexcept = 0;
     /// True: the operation is withdrawn and nothing of it will come. False: it ends through the `Completions`.
     virtual bool cancel(OperationRecord& operation, Slot& slot) noexcept = 0;
-    /// Reads of the source have begun to end (`OperationAccess::finds_end`): the one that waits finds what has arrived, or the
-    /// end.
+    /// Reads of the source end from now on (`OperationAccess::finds_end`): the one that waits gives what has
+    /// arrived, or the end of the stream.
     virtual void end_reads(Slot& slot) noexcept = 0;
-    /// The direction was shut down: the operation that waits in it is to find that, which not every kernel reports (Linux does
-    /// not for a local socket). Locked, too.
+    /// The direction was shut down: the operation that waits in it is to find that, which not every kernel
+    /// reports (Linux does not for a local socket). Locked, too.
     virtual void retry(Slot& slot, bool is_write) noexcept = 0;
     /// The source is about to be closed or released: the kernel forgets it. Locked, too. An operation that is left on the slot is
     /// withdrawn, and the core ends it. One that the kernel still holds is taken off the slot; it ends through the

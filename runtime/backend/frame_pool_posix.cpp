@@ -66,7 +66,7 @@ public:
         if (is_there_.exchange(false)) ::pthread_key_delete(key_);
     }
 
-    /// Has the thread end `lists` with itself. False: there is no memory for that, or no key.
+    /// Has `lists` ended when this thread ends. False: there is no memory for that, or no key.
     bool set(void* lists) noexcept { return is_there_.load() && ::pthread_setspecific(key_, lists) == 0; }
 
 private:

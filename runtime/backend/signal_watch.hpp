@@ -26,7 +26,7 @@ public:
     /// is shared with the parent.
     bool is_forked() const noexcept;
 
-    /// Leaves the handlers when this goes: its signals then do nothing.
+    /// Leaves the handlers in place when this is destroyed: its signals then do nothing.
     void keep_installed() noexcept;
 
     /// Takes one of the signals that have come, the lowest number first; zero if there is none.
@@ -36,7 +36,7 @@ public:
 
 private:
     std::uint64_t wanted_ = 0;
-    // Of those, the handlers that stay.
+    // Those of `wanted_` whose handlers stay.
     std::uint64_t kept_ = 0;
     int place_ = -1;
     std::int64_t process_;

@@ -83,7 +83,7 @@ std::mutex lock;
 std::array<int, signal_limit> watchers{};
 std::array<Handler, signal_limit> former{};
 
-// What a watcher that has gone wanted kept from its default.
+// Signals that a destroyed watcher wanted to keep from their default.
 std::atomic<std::uint64_t> kept{0};
 
 /// Whether anybody wanted it.

@@ -43,15 +43,16 @@ constinit thread_local bool is_unwinding = false;
 constexpr std::size_t resumes_between_looks = 256;
 constexpr std::size_t resumes_between_clock_reads = 32;
 constexpr Duration time_between_looks = std::chrono::microseconds(50);
-// A task may go on so many operations before the clock is read, and is quick if the next so many take no longer than this.
+// After this many operations of a task the clock is read; the task is quick if as many more take no longer
+// than this.
 constexpr unsigned operations_between_clock_reads = 8;
 constexpr Duration time_of_quick_operations = time_between_looks / 8;
 constexpr std::uint16_t never_again = 0xffff / operations_between_clock_reads - 1;
-// How long a task may read on what has arrived already: then I/O is polled for, so that a neighbour's burst holds nobody up.
-// Enough for the parts of a small message.
+// How long a task may read on what has arrived already: then I/O is polled for, so that a neighbour's burst
+// holds nobody up. Enough for the parts of a small message.
 constexpr Duration time_of_reads = std::chrono::microseconds(5);
 constexpr std::uint16_t reads_of_slice = 4;
-// One that brings so many bytes is work enough by itself.
+// A read of this many bytes is enough work by itself.
 constexpr std::size_t large_read = 4096;
 // How much of the stack tasks may take that run on top of those that await them.
 constexpr std::size_t nesting_stack = 16 * 1024;
@@ -231,7 +232,7 @@ void Executor::report_deadlock(detail::Root* root) {
     try {
         text = "leat: nothing can ever run again; the tasks that wait:\n" + dump_tasks();
     } catch (const std::bad_alloc&) {
-        // Said without the tasks: they are cancelled all the same.
+        // Reported without the tasks, which are cancelled all the same.
         text = no_dump;
     }
     if (root == nullptr) {
@@ -425,8 +426,8 @@ void Executor::destroy_next_frame() noexcept {
     end_step<is_watched>();
 }
 
-/// The budget that a task has used up is renewed while it is quick: the clock is read once in a while, and all that is left
-/// is granted to one whose operations cost next to nothing.
+/// The budget that a task has used up is renewed while it is quick: the clock is read once in a while, and
+/// all that is left is granted to one whose operations cost next to nothing.
 bool Executor::renew_budget() noexcept {
     detail::Completions& completions = poll_.completions();
     const unsigned granted = operations_between_clock_reads * ++completions.renewals;
@@ -467,7 +468,7 @@ void Executor::make_ready_after_io(Wait& wait) noexcept {
     after_io_tail_ = &wait.next_;
 }
 
-/// Behind those that are ready.
+/// Appends them to the ready tasks.
 void Executor::take_those_after_io() noexcept {
     if (after_io_ == nullptr) return;
     *ready_tail_ = std::exchange(after_io_, nullptr);

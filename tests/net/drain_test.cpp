@@ -487,7 +487,7 @@ BOOST_AUTO_TEST_CASE(stop_names_nobody) {
     BOOST_TEST(notices.empty());
 }
 
-// ---- What handlers are told ----
+// ---- What handlers learn ----
 
 BOOST_AUTO_TEST_CASE(handler_finds_that_its_server_drains_wherever_it_asks) {
     options.lame_duck = 10s;

@@ -534,6 +534,18 @@ bool unix_sockets_have_urgent_data() {
     }
 }
 
+/// For tasks of `executor` that wait already.
+Task<> check_that_waits_cost_nothing(const Executor& executor) {
+    co_await sleep_for(5ms);
+    const std::size_t threads = thread_ids().size();
+    const ExecutorStats before = executor.stats();
+    co_await sleep_for(50ms);
+    const ExecutorStats& after = executor.stats();
+    BOOST_TEST(after.polls - before.polls < 16u);
+    BOOST_TEST(after.resumes - before.resumes < 16u);
+    BOOST_TEST(thread_ids().size() <= threads);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(other_half)
@@ -599,14 +611,7 @@ BOOST_AUTO_TEST_CASE(accept_that_waits_costs_nothing) {
             is_accepted = stream.is_open();
         };
         group.spawn(accept);
-        co_await sleep_for(5ms);
-        const std::size_t threads = thread_ids().size();
-        const ExecutorStats before = executor.stats();
-        co_await sleep_for(50ms);
-        const ExecutorStats& after = executor.stats();
-        BOOST_TEST(after.polls - before.polls < 16u);
-        BOOST_TEST(after.resumes - before.resumes < 16u);
-        BOOST_TEST(thread_ids().size() <= threads);
+        co_await check_that_waits_cost_nothing(executor);
         TcpStream client = co_await TcpStream::connect(listener.local_address());
         co_await group.join();
     };
@@ -634,14 +639,7 @@ BOOST_AUTO_TEST_CASE(connect_that_waits_for_an_answer_costs_nothing_and_can_be_c
             is_connected = stream.is_open();
         };
         group.spawn(connect);
-        co_await sleep_for(5ms);
-        const std::size_t threads = thread_ids().size();
-        const ExecutorStats before = executor.stats();
-        co_await sleep_for(50ms);
-        const ExecutorStats& after = executor.stats();
-        BOOST_TEST(after.polls - before.polls < 16u);
-        BOOST_TEST(after.resumes - before.resumes < 16u);
-        BOOST_TEST(thread_ids().size() <= threads);
+        co_await check_that_waits_cost_nothing(executor);
         group.cancel();
     };
     auto story = [&]() -> Task<> { co_await task_group(body); };

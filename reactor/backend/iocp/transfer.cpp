@@ -252,7 +252,8 @@ Step Transfer::receive_lent(Request& request) const noexcept {
     }
     const DWORD error = received < 0 ? static_cast<DWORD>(::WSAGetLastError()) : 0;
     slot.queue->buffers->give_back(buffer);
-    if (error == WSAEWOULDBLOCK) return Access::finds_end(operation, slot) ? end_read(operation) : poll(request, false);
+    if (error == WSAEWOULDBLOCK)
+        return Access::finds_end(operation, slot) ? end_read(operation) : poll(request, false);
     return error != 0 ? end_read_with(operation, error) : Step::ended;
 }
 

@@ -31,7 +31,7 @@ public:
 
     /// Tells the kernel of the ring, unless it knows. False: it does not take one.
     bool open() noexcept;
-    /// Replaces what was handed out. False: not one buffer is there, for want of memory.
+    /// Replaces what was handed out. False: there is not one buffer, because memory has run out.
     bool top_up() noexcept {
         // None were asked for, or all are there.
         if (unused_count_ == 0) [[likely]]

@@ -39,7 +39,7 @@ bool Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
     if (request == nullptr) return false;
     ::io_uring_prep_cancel64(request, mark, 0);
     request->user_data = answer;
-    // That it was found is told by its own end.
+    // If it is found, its own completion shows that.
     request->flags = IOSQE_CQE_SKIP_SUCCESS;
     return true;
 }

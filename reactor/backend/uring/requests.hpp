@@ -58,22 +58,22 @@ public:
     /// What an operation ends with that gets no request.
     static constexpr std::int32_t unusable = EBADF;
 
-    /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the kernel takes no request now, for
-    /// lack of memory, or none at all any more.
+    /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the kernel takes no
+    /// request now, for lack of memory, or none at all any more.
     io_uring_sqe* demand() noexcept;
-    /// Whether so many requests can be queued that the kernel takes them in one call, as a chain of linked ones has to be. After
-    /// this `demand` gives as many. At most the size of the queue.
+    /// Makes room for `wanted` requests, at most the size of the queue, which the kernel then takes in one
+    /// call, as a chain of linked ones has to be. True: `demand` gives as many.
     bool make_room(unsigned wanted) noexcept;
     /// After that it is the kernel's, until its last completion.
     void mark(io_uring_sqe& request, std::uint64_t mark) noexcept {
         request.user_data = mark;
         note_held();
     }
-    /// A request, or a chain of them, that has one last completion is the kernel's.
+    /// Counts a request, or a chain of requests with one completion, that is now the kernel's.
     void note_held() noexcept { ++held_; }
-    /// Asks the kernel to cancel a request. If it finds none, the completion of the asking goes to the taker, as `answer`: the
-    /// request may have ended, or have been on its way from one state to the next, where the kernel does not see it; then
-    /// ask again. False: the kernel takes no request now (`demand`).
+    /// Asks the kernel to cancel a request. If it finds none, the completion of the asking goes to the taker,
+    /// as `answer`: the request may have ended, or have been on its way from one state to the next, where the
+    /// kernel does not see it; then ask again. False: the kernel takes no request now (`demand`).
     [[nodiscard]] bool cancel(std::uint64_t mark, std::uint64_t answer) noexcept;
 
     /// Enters until there are `wanted` ends, and takes those that are there. False: the ring can no longer be used by this

@@ -79,9 +79,9 @@ public:
     std::uint64_t overflows() const noexcept { return overflows_; }
     bool has_completions() const noexcept { return load(ring_.cq.ktail) != *ring_.cq.khead; }
 
-    /// Calls `take(completion)` for those that are there now; what comes meanwhile is left for the next call, so that whoever
-    /// makes completions faster than they are taken holds nobody up. Returns how many. `take` may queue requests, enter,
-    /// and reap.
+    /// Calls `take(completion)` for those that are there now; what comes meanwhile is left for the next call,
+    /// so that whoever makes completions faster than they are taken holds nobody up. Returns how many. `take`
+    /// may queue requests, enter, and reap.
     template <class Take>
     unsigned reap(Take take) {
         const unsigned end = load(ring_.cq.ktail);

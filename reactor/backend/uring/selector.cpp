@@ -2,10 +2,10 @@
 //
 // The Linux backend on io_uring(7).
 //
-// Operations are submitted to the kernel in batches: one call per loop iteration submits what the tasks have asked for
-// and waits. How an operation waits is told in transfer.hpp. Nothing is taken from the kernel that no operation asked
-// for: no request outlives the operation that it was made for. Sources in interest mode are in an epoll set that the
-// ring polls, since a ring belongs to one thread and any thread may register.
+// Operations are submitted to the kernel in batches: one call per loop iteration submits what the tasks have
+// asked for and waits. How an operation waits: see transfer.hpp. Nothing is taken from the kernel that no
+// operation asked for: no request outlives the operation that it was made for. Sources in interest mode are
+// in an epoll set that the ring polls, since a ring belongs to one thread and any thread may register.
 
 #include "src/selector.hpp"
 
@@ -106,7 +106,8 @@ public:
     }
 
     void detach(Slot& slot) noexcept override {
-        // No request outlives its operation, and another thread closes a source only while nobody waits on it.
+        // No request outlives its operation, and another thread closes a source only while nobody waits on
+        // it.
         if (!guard_.is_owner()) return;
         for (bool is_write : {false, true})
             if (OperationRecord* operation = slot.waiting(is_write)) end_request(*operation, Flight::closing);
@@ -185,8 +186,8 @@ public:
     void leave_to_parent() noexcept override { is_the_parents_ = true; }
 
 private:
-    // With fewer ends than this in a turn, what need not wait is cheaper by a call of its own than as a request
-    // (docs/adr/0011).
+    // With fewer completions than this in a loop iteration, what need not wait is cheaper by a call of its
+    // own than as a request (docs/adr/0011).
     static constexpr unsigned small_batch = 4;
 
     // A poll, the transfer that is linked to it, and its completion.
@@ -234,7 +235,8 @@ private:
 
     // ---- Operations ----
 
-    /// Whether the kernel puts what a `receive_lent` brings into a buffer of the ring. Else we try it after a poll.
+    /// Whether the kernel puts what a `receive_lent` brings into a buffer of the ring. Else we try it after a
+    /// poll.
     bool takes_from_ring() noexcept { return ring().is_newest() && buffers_.open(); }
 
     static bool is_carried_out(OperationRecord& operation) noexcept {

@@ -17,7 +17,7 @@ namespace {
 using Access = OperationAccess;
 using Kind = OperationRecord::Kind;
 
-// Of one request; the kernel moves no more in one (read(2), NOTES).
+// Per request; the kernel moves no more at once (read(2), NOTES).
 constexpr std::size_t largest_transfer = 0x7ffff000;
 
 unsigned transfer_size(const OperationRecord& operation) noexcept {
@@ -31,7 +31,7 @@ Step end_with(OperationRecord& operation, std::int32_t error) noexcept {
 
 /// After a poll that said that the source is ready.
 Step try_when_ready(OperationRecord& operation, Slot& slot) noexcept {
-    // Who does not want a connection any more leaves it to the next one.
+    // A cancelled accept leaves the connection to the next one.
     if (operation.kind() == Kind::accept && Flight::has(operation, Flight::cancelled | Flight::closing))
         return Step::poll;
     slot.set(Access::is_write(operation) ? Slot::writable : Slot::readable);
@@ -92,7 +92,7 @@ Step take_sent(OperationRecord& operation, Slot& slot, std::size_t sent) noexcep
 
 /// The transfer would have to wait.
 Step take_refusal(OperationRecord& operation, Slot& slot) noexcept {
-    // Of a local socket: the listener's queue is full, and nothing would tell when it is not.
+    // A local socket: the listener's queue is full, and the kernel does not report when it has room again.
     if (operation.kind() == Kind::connect) return end_with(operation, EAGAIN);
     const std::uint8_t ready = Access::is_write(operation) ? Slot::writable : Slot::readable;
     if (slot.has(ready)) {
@@ -108,11 +108,11 @@ Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) no
     switch (error) {
     case ECANCELED:
         if (Flight::has(operation, Flight::cancelled | Flight::closing)) return Step::transfer;
-        // Its direction has ended: what has arrived is to be found, or that.
+        // Its direction has ended: find what has arrived, or the end.
         return try_when_ready(operation, slot);
     case EINTR:
         if (operation.kind() != Kind::connect) return Step::transfer;
-        // It goes on by itself (connect(2)); `attempt` is to find how it ended.
+        // Connecting goes on by itself (connect(2)); `attempt` finds how it ended.
         Access::value(operation) = 1;
         Flight::set(operation, Flight::polled);
         return Step::poll;
@@ -207,8 +207,8 @@ void prepare_poll(io_uring_sqe& request, OperationRecord& operation, const Slot&
 Step take_result(OperationRecord& operation, Slot& slot, std::int32_t result, std::uint32_t flags) noexcept {
     if (!is_transfer(operation.kind()) || Flight::has(operation, Flight::polled)) {
         if (result < 0 && result != -ECANCELED) return end_with(operation, -result);
-        // Readiness that has arrived wins over a cancellation, and so does what it brings. One that nobody asked for is to find
-        // that its direction has ended.
+        // Readiness that has arrived wins over a cancellation, and so does what it brings. A cancellation
+        // that the operation's owner did not ask for comes from the end of its direction: find that.
         if (result < 0 && Flight::has(operation, Flight::cancelled | Flight::closing)) return Step::poll;
         return try_when_ready(operation, slot);
     }

@@ -14,7 +14,7 @@ namespace detail {
 class DrainSignal;
 }
 
-/// What `is_draining` gives.
+/// What `is_draining` returns.
 class [[nodiscard]] IsDrainingOperation : public Wait {
 public:
     using value_type = bool;
@@ -31,7 +31,7 @@ public:
     std::string describe() const override { return "nothing"; }
 };
 
-/// What `drain_requested` gives.
+/// What `drain_requested` returns.
 class [[nodiscard]] DrainRequestedOperation : public detail::QueuedWait {
 public:
     using value_type = void;
@@ -48,7 +48,7 @@ public:
 
 private:
     detail::DrainSignal* signal_ = nullptr;
-    // Outside a server, where there is no queue to stand in.
+    // Outside a server there is no queue to wait in.
     bool waits_alone_ = false;
 };
 

@@ -63,7 +63,8 @@ struct ServeOptions {
     /// accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
     /// finds the port free.
     bool keep_listener_open = false;
-    /// Between accepts that fail for want of memory or descriptors: doubled each time from the first to the second.
+    /// Between accepts that fail because memory or descriptors have run out: doubled each time from the first
+    /// to the second.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
     /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
@@ -130,8 +131,8 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 /// again. Where the system gives none to hold in reserve, surplus peers wait instead. Each kind is reported
 /// to the executor's diagnostic, at most once a second.
 ///
-/// Lifetime:     `listener` and `control` outlive the await. A drain closes the listener unless `keep_listener_open` is set;
-///               after an error or a cancellation it is open.
+/// Lifetime:     `listener` and `control` outlive the await. A drain closes the listener unless
+///               `keep_listener_open` is set; after an error or a cancellation it is open.
 /// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers,
 ///               whose connections have no part in it, are given `drain_timeout` to end first; then it is thrown.
 /// Cancellation: the handlers are cancelled too.

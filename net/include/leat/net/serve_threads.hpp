@@ -106,8 +106,8 @@ private:
 /// `keep_listener_open` says. `on_listening` is called on executor 0, once all of them listen.
 ///
 /// Lifetime:     `runtime` and `control` outlive the await.
-/// Errors:       as `serve`: when one executor can accept no more, all are drained at once; its error is thrown when
-///               they have ended.
+/// Errors:       as `serve`: when one executor can accept no more, all are drained at once; its error is
+///               thrown when they have ended.
 /// Cancellation: all handlers are cancelled.
 Task<ServeReport> serve(Runtime& runtime, SharedListener listener, ConnectionHandler handler);
 Task<ServeReport> serve(Runtime& runtime, SharedListener listener, ConnectionHandler handler,

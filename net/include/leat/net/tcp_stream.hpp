@@ -219,15 +219,16 @@ public:
     /// Lifetime:      the chunk may outlive the stream and the executor; its buffer is of use to others once it has gone.
     /// Errors:        those of `read`; `not_enough_memory`, after which the bytes are still there for the next one.
     /// Cancellation:  nothing is lost: bytes that have arrived are returned first.
-    /// Complexity:    one system call when data waits; no allocation once the pool has as many buffers as are in use.
+    /// Complexity:    one system call when data waits; no allocation while the number of buffers in use is
+    ///                steady.
     ///
     ///     leat::LentBuffer chunk = co_await stream.receive();
     ///     if (chunk.empty()) co_return;
     ///     co_await stream.write_all(chunk);
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
-    /// Reads that end when the server drains: for the beginning of a request. In a drain they give what has arrived, or the end
-    /// of the stream at once; `is_draining` then tells it from the peer's. Once a request has begun, read its rest without
-    /// `until_drain`.
+    /// Reads that end when the server drains: for the beginning of a request. In a drain they give what has
+    /// arrived, or at once the end of the stream; `is_draining` then tells it from the peer's. Once a request
+    /// has begun, read its rest without `until_drain`. Everything else is as without it.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains
@@ -240,7 +241,10 @@ public:
     ReadOperation peek(std::span<std::byte> buffer, UntilDrain) noexcept {
         return ReadOperation(Operation::peek(source_, buffer).until_drain());
     }
-    /// Whether reads `until_drain` end now: the server that accepted the connection takes no more, and waits for those that it has.
+    /// Whether reads `until_drain` end now: the server that accepted the connection drains, and its lame duck
+    /// is over.
+    ///
+    /// Thread-safety: the executor's thread.
     bool is_draining() const noexcept { return source_.is_draining(); }
     /// Reads without taking: the next read finds the same bytes.
     ReadOperation peek(std::span<std::byte> buffer) noexcept {
@@ -294,9 +298,10 @@ public:
 
     /// Waits until a read would find bytes, the end or an error; takes nothing. Counts as a read.
     ///
-    /// In a drain (`ServeControl::drain`) it ends once the connection is quiet. If you then find nothing in the
-    /// descriptor itself, ask `source().reads_end()` before you wait again.
+    /// In a drain (`ServeControl::drain`) it ends once the connection is quiet. If you then find nothing in
+    /// the descriptor itself, ask `source().reads_end()` before you wait again.
     ReadinessOperation readable() noexcept { return leat::readable(source_); }
+    /// The same, but in a drain it ends at once, as reads `until_drain` do.
     ReadinessOperation readable(UntilDrain) noexcept {
         return ReadinessOperation(Operation::wait_readable(source_).until_drain());
     }
@@ -318,9 +323,10 @@ public:
     /// The socket's pending error (SO_ERROR), which it forgets thereby.
     std::error_code take_error() noexcept;
 
-    /// Ends one direction. After `Half::write` the peer reads the end of the stream. After `Half::read` reads give it, also the
-    /// one that waits; whether first what has arrived is the system's affair (Linux gives it, BSD and Windows do not). Twice
-    /// is harmless.
+    /// Ends one direction. After `Half::write` the peer reads the end of the stream, and writes fail with
+    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that waits;
+    /// whether they first give what has arrived is the system's affair (Linux gives it, BSD and Windows do not).
+    /// Twice is harmless.
     ///
     /// Errors: the system's, but not that the peer has gone already.
     void shutdown(Half half);

@@ -8,12 +8,12 @@
 
 namespace leat::detail {
 
-/// Buffers of one size, in slabs of 63. A slab of which no buffer is in use goes back to the allocator, but for a few that
-/// are kept in reserve; so a flood of bytes costs memory no longer than it lasts.
+/// Buffers of one size, in slabs of 63. A slab of which no buffer is in use goes back to the allocator, but
+/// for a few that are kept in reserve; so a flood of bytes costs memory no longer than it lasts.
 ///
-/// A buffer finds its pool by its address, so that whoever has one need not remember whose it is. Of a slab, the buffer that
-/// came back last goes out first, while it is still in the processor's cache. Under the address sanitizer one that nobody has
-/// may not be touched.
+/// A buffer finds its pool by its address, so that whoever has one need not remember whose it is. Of a slab,
+/// the buffer that came back last goes out first, while it is still in the processor's cache. Under the
+/// address sanitizer one that nobody has may not be touched.
 ///
 /// Thread-safety: one thread at a time; the queue's owner, while there is a queue.
 /// Lifetime:      ends by itself, once it has been retired and nothing is lent.

@@ -90,7 +90,8 @@ public:
     OperationRecord& operator=(OperationRecord&&) = delete;
 
     Kind kind() const noexcept { return static_cast<Kind>(static_cast<unsigned>(kind_) & kind_bits); }
-    /// Whether it is a read that ends when its source drains (`SourceWatch::begin_drain`), as at the end of the stream.
+    /// Whether it is a read that ends when its source drains (`SourceWatch::begin_drain`), as at the end of
+    /// the stream.
     bool ends_in_drain() const noexcept { return (static_cast<unsigned>(kind_) & until_drain_bit) != 0; }
     bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
     /// Whether it was submitted and has not ended.
@@ -193,7 +194,8 @@ private:
         std::byte* lent_;
     };
     static constexpr unsigned kind_bits = 0x7f, until_drain_bit = 0x80;
-    // In this order, so that one store of a small number begins all four. `kind_` holds `until_drain_bit` too.
+    // In this order, so that one store of a small number begins all four. `kind_` holds `until_drain_bit`
+    // too.
     Kind kind_;
     State state_ = State::idle;
     // Once harvested, the index of its entry in the `Events`: up to 65 535 are found again. Of an awaiter: see `is_ready`.
@@ -280,8 +282,8 @@ struct Completions {
     // How many operations may still end at once before the task gives way, and one more: an executor's, which sets it
     // anew for each task that it resumes.
     unsigned budget = 0;
-    // Since the task was resumed: how many of its reads have ended at once, and how often its budget was renewed. Beside
-    // `budget`, so that one store begins all three.
+    // Since the task was resumed: how many of its reads have ended at once, and how often its budget was
+    // renewed. Beside `budget`, so that one store begins all three.
     std::uint16_t reads_at_once = 0;
     std::uint16_t renewals = 0;
     // The backend's: sends on an idle source, with one call. Gives what that gave (or a negated error number) less `size`; if
@@ -397,8 +399,9 @@ public:
         return {Kind::wait_writable, source, nullptr, 0};
     }
 
-    /// The same read, but while its source drains (`SourceWatch::begin_drain`) it does not wait: it gives what has arrived, or
-    /// the end of the stream. For reads that wait for the beginning of something, which a drain need not wait for.
+    /// The same read, but while its source drains (`SourceWatch::begin_drain`) it does not wait: it gives
+    /// what has arrived, or the end of the stream. For reads that wait for the beginning of something, which
+    /// a drain need not wait for.
     ///
     ///     Operation first = Operation::receive(socket, buffer).until_drain();
     Operation until_drain() && noexcept {

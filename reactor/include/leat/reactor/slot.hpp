@@ -36,8 +36,8 @@ struct alignas(64) Slot {
     static constexpr std::uint8_t
         readable = 1,
         writable = 2,
-        // No more edges of this direction will come, or a short read does not prove that nothing is left: go on asking the
-        // source itself.
+        // No more edges of this direction will come, or a short read does not prove that nothing is left: go
+        // on asking the source itself.
         read_closed = 4, write_closed = 8,
         // The kernel reports this slot.
         registered = 16, reader_waits = 32, writer_waits = 64,
@@ -59,16 +59,16 @@ struct alignas(64) Slot {
     // Interest mode: the set as `wanted_*`, and oneshot.
     std::uint8_t interest = 0;
     bool is_oneshot : 1 = false;
-    // A TCP stream or listener, as far as is known.
+    // Known to be a TCP stream or listener; false if not known.
     bool is_tcp : 1 = false;
     // Operation mode: a read that finds nothing ends as at the end of the stream.
     bool reads_end : 1 = false;
-    // Operation mode: the same for reads that end in a drain (`OperationRecord::ends_in_drain`).
+    // Operation mode: as `reads_end`, for reads that end in a drain (`OperationRecord::ends_in_drain`).
     bool is_draining : 1 = false;
     // Backends that tell of directions apart: what a batch of events has said so far.
     std::uint8_t gathered = 0;
-    // Operation mode, backends that learn of readiness: how often in a row the source said "ready" to a call that it
-    // refused.
+    // Operation mode, readiness backends: how often in a row the source reported readiness and refused the
+    // call.
     std::uint8_t rechecks = 0;
     OperationRecord* reader = nullptr;
     OperationRecord* writer = nullptr;

@@ -32,7 +32,8 @@ public:
 
     /// Takes over `handle`, which is non-blocking and close-on-exec already.
     explicit Source(NativeHandle handle) noexcept : handle_(handle) {}
-    /// The same for a handle that is known to be a TCP socket, so that the kernel need not be asked.
+    /// The same for a handle that is known to be a TCP socket, so that the queue does not ask the kernel:
+    /// only there does a read that gives less than was asked for prove that nothing is left.
     static Source tcp(NativeHandle handle) noexcept {
         Source source(handle);
         source.is_tcp_ = true;
@@ -69,8 +70,9 @@ public:
     /// Complexity:    on Windows the queue's lock, and a system call after each event; nothing elsewhere.
     void rearm(Interest interest) noexcept;
 
-    /// Says that a call on the handle has ended a direction: a shutdown. An operation that waits in it is tried again, and finds
-    /// that. Elsewhere than on Windows the system wakes it, and this does nothing. The sockets of `net` do it themselves.
+    /// Says that a call on the handle has ended a direction: a shutdown. An operation that waits in it is
+    /// tried again, and finds that. Not every system reports it: Windows does not, nor does Linux for a local
+    /// socket. The sockets of `net` call this themselves.
     ///
     /// Thread-safety: the Poll's owner.
     void retry(Interest interest) noexcept;
@@ -123,7 +125,8 @@ public:
     /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
     /// all that come. The connection itself does not change, and goes on taking what the peer sends.
     void end_reads() noexcept;
-    /// The same for reads that are marked so alone (`Operation::until_drain`); others go on waiting.
+    /// As `end_reads`, but only for reads that are marked with `Operation::until_drain`; others go on
+    /// waiting.
     void begin_drain() noexcept;
     /// As `Source::retry`, of both directions.
     void retry() noexcept;

@@ -50,7 +50,11 @@ struct ExecutorOptions {
     /// Notices that may be given within a second; what exceeds it is counted and told with the next one. Failures that have
     /// no caller to go to are given all the same.
     unsigned notices_per_second = 10;
-    /// A task gives way to others at its so many-th operation in a row that completes at once; 1, or less: at each.
+    /// A task gives way to others at its n-th operation in a row that completes at once; 1, or less: at each.
+    ///
+    /// It gives way sooner if they have taken 50 µs. A task that reads on what has arrived already gives way
+    /// after a read of 4 KiB or more, or after 5 µs of smaller ones, and goes on after the next poll for I/O.
+    /// With a virtual clock only counts decide.
     int inline_budget = 64;
     /// Events fetched from the kernel at once.
     std::size_t batch = 256;
@@ -225,8 +229,8 @@ public:
     /// Whether one more operation may complete without giving way.
     bool consume_budget() noexcept { return poll_.completions().consume_budget() || renew_budget(); }
 
-    /// Whether the running task may go on after a read that has brought `bytes` at once. If not, its wait is suspended and made
-    /// ready after the next poll for I/O, so that others have their turn.
+    /// Whether the running task may go on after a read that has brought `bytes` at once. If not, its wait is
+    /// suspended and made ready after the next poll for I/O, so that others have their turn.
     bool may_read_on(std::size_t bytes) noexcept;
     void make_ready_after_io(Wait& wait) noexcept;
 
