@@ -317,10 +317,9 @@ BOOST_AUTO_TEST_CASE(stop_cancels_reads_until_drain_rather_than_ending_them) {
     bool went_on = false;
     auto handler = [&](TcpStream peer) -> Task<> {
         std::array<std::byte, 1> byte;
-        std::size_t received = co_await peer.read(byte);
-        received = co_await peer.read(byte, until_drain);
-        went_on = true;
-        co_return;
+        co_await peer.read_exactly(byte);
+        std::size_t received = co_await peer.read(byte, until_drain);
+        went_on = received == 0;
     };
     ServeReport report = serve_during(handler, [&]() -> Task<> {
         TcpStream client = co_await connect_and_wait();

@@ -72,8 +72,12 @@ inline IsDrainingOperation is_draining() noexcept { return IsDrainingOperation()
 ///         co_await session.send_goaway();
 ///     };
 ///     group.spawn(say_goodbye);
+///     co_await serve_requests(session);   // until the peer closes
+///     group.cancel();                     // or the connection stays until the server drains
 ///
-/// In a task that no server runs it waits until it is cancelled.
+/// Writing there and in the handler at once fails with `busy`: share a `Mutex`. In a task that no server runs
+/// it waits until it is cancelled: a task beside the server watches `leat::Signals` itself, or does its work
+/// after `serve` has returned.
 ///
 /// Cancellation: at once.
 /// Complexity:   O(1), no allocation.

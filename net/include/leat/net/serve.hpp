@@ -43,28 +43,29 @@ struct ServeOptions {
 
     /// At this many connections no more are accepted until one ends; they wait in the system's backlog.
     std::size_t max_connections = std::numeric_limits<std::size_t>::max();
-    /// A connection that moves no byte for this long is shut down: its handler reads the end of the stream. Zero: none.
-    /// Never early; up to a quarter later.
+    /// A connection that moves no byte for this long is shut down in both directions: its handler reads the end of the
+    /// stream, and can write nothing any more. Zero: none. Never early, late by at most a quarter of it.
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
-    /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already:
-    /// time for a load balancer whose health check is answered accordingly to send no more.
+    /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
+    /// Meanwhile a health check can say so, and a load balancer stops sending.
     Duration lame_duck = Duration::zero();
-    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. So
-    /// what has begun is finished: a request of which a part has come, an answer under way, a connection that
-    /// has just been accepted. Reads `until_drain` end at once. Never early; up to a quarter later. Zero: all
+    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It is
+    /// counted from the end of the lame duck; never early, late by at most a quarter of it. So what has begun
+    /// is finished: a request of which a part has come, an answer under way, a connection that has just been
+    /// accepted. Reads `until_drain` do not wait for it, but on a connection that has moved nothing. Zero: all
     /// reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
     Duration drain_timeout = std::chrono::seconds(10);
-    /// A drain then leaves the listener open, and does not accept what waits in its backlog: for somebody who
-    /// accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
+    /// If true, a drain leaves the listener open, and does not accept what waits in its backlog: for somebody
+    /// who accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
     /// finds the port free.
     bool keep_listener_open = false;
-    /// Between accepts that fail because memory or descriptors have run out: doubled each time from the first
-    /// to the second.
+    /// The pause after an accept that failed because memory or descriptors have run out: `shortest_pause`,
+    /// doubled each time up to `longest_pause`.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
     /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
@@ -81,7 +82,8 @@ struct ServeOptions {
 ///     ... control.drain();     // from a task that waits for a signal, say
 ///
 /// Thread-safety: the executor's thread.
-/// Lifetime:      outlives the `serve` that was given it. For one at a time.
+/// Lifetime:      outlives the `serve` that was given it. For one `serve`: a control that has drained or
+///                stopped ends the next one at once.
 class ServeControl {
 public:
     ServeControl() noexcept = default;
@@ -90,8 +92,9 @@ public:
 
     /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
     /// that the system has accepted, within `max_connections`, and closes the listener (see
-    /// `keep_listener_open`). Reads `until_drain` end at once, all others once their connection has been
-    /// quiet for `drain_quiet`: they give the end of the stream. A connection that its handler closes before
+    /// `keep_listener_open`). Reads `until_drain` end at once, all others (and those of connections that
+    /// have moved nothing) once their connection has been quiet for `drain_quiet`: they give the end of the
+    /// stream. A connection that its handler closes before
     /// the peer's system has acknowledged everything is held until it has, or until the peer closes. At
     /// `drain_timeout` what remains is cancelled.
     ///
@@ -105,7 +108,7 @@ public:
     bool is_draining() const noexcept { return draining_; }
     /// Connections whose handlers run.
     std::size_t connections() const noexcept;
-    /// After the end, what it was then.
+    /// What the server has done so far; after its end, what it did.
     ServeReport report() const noexcept;
 
 private:

@@ -10,7 +10,7 @@
 namespace leat {
 
 /// Serves until the process is asked to end: the first SIGTERM or SIGINT drains (`ServeControl::drain`), the
-/// second one stops.
+/// second one stops. Two that come at once may count as one.
 ///
 ///     int main() {
 ///         leat::TcpListener listener = leat::TcpListener::bind(leat::Address::loopback(7777));
@@ -18,8 +18,8 @@ namespace leat {
 ///     }
 ///
 /// From the first signal on, SIGTERM and SIGINT do not kill the process any more, also once this has
-/// returned: `main` then comes to its end in order, however many more come. So a program that goes on for
-/// long afterwards watches them itself (`leat::Signals`). If `serve` ends without a signal, the handlers are
+/// returned: `main` then comes to its end in order, however many more come. A program that does
+/// not end soon afterwards must watch them itself (`leat::Signals`), or only SIGKILL ends it. If `serve` ends without a signal, the handlers are
 /// what they were before.
 ///
 /// Each call watches these signals for itself: of several servers in a process each drains. On Windows see

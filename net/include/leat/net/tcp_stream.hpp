@@ -226,9 +226,11 @@ public:
     ///     if (chunk.empty()) co_return;
     ///     co_await stream.write_all(chunk);
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
-    /// Reads that end when the server drains: for the beginning of a request. In a drain they give what has
-    /// arrived, or at once the end of the stream; `is_draining` then tells it from the peer's. Once a request
-    /// has begun, read its rest without `until_drain`. Everything else is as without it.
+    /// Reads that end when the server drains: for the beginning of a request. After the drain's lame duck they
+    /// give what has arrived, or at once the end of the stream; if `is_draining` is false then, it is the
+    /// peer's. A connection that has moved no byte yet is the exception: its first request may be under way,
+    /// so its reads end by quiet (`ServeOptions::drain_quiet`). Once a request has begun, read its rest
+    /// without `until_drain`.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains
@@ -417,6 +419,15 @@ public:
     ReceiveOperation receive() noexcept { return stream_->receive(); }
     ReadOperation peek(std::span<std::byte> buffer) noexcept { return stream_->peek(buffer); }
     ReadinessOperation readable() noexcept { return stream_->readable(); }
+    /// See `TcpStream::read` with `until_drain`.
+    ReadOperation read(std::span<std::byte> buffer, UntilDrain mark) noexcept {
+        return stream_->read(buffer, mark);
+    }
+    ReceiveOperation receive(UntilDrain mark) noexcept { return stream_->receive(mark); }
+    ReadOperation peek(std::span<std::byte> buffer, UntilDrain mark) noexcept {
+        return stream_->peek(buffer, mark);
+    }
+    ReadinessOperation readable(UntilDrain mark) noexcept { return stream_->readable(mark); }
     TcpStream& stream() noexcept { return *stream_; }
 
 private:

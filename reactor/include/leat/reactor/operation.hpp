@@ -93,6 +93,7 @@ public:
     /// Whether it is a read that ends when its source drains (`SourceWatch::begin_drain`), as at the end of
     /// the stream.
     bool ends_in_drain() const noexcept { return (static_cast<unsigned>(kind_) & until_drain_bit) != 0; }
+    /// Whether it has its result. Its event may still be to come; until then, do not move it.
     bool is_ended() const noexcept { return state_ != State::idle && state_ != State::in_flight; }
     /// Whether it was submitted and has not ended.
     bool is_in_flight() const noexcept { return state_ == State::in_flight; }
@@ -158,8 +159,11 @@ protected:
     bool is_out_of_hands() const noexcept { return state_ > State::ended; }
 
     // For awaiters: whether the task need not wait. It shares its place with what only an `Events` uses.
-    bool is_ready() const noexcept { return entry_ != 0; }
-    void set_ready(bool ready) noexcept { entry_ = ready ? 1 : 0; }
+    bool is_ready() const noexcept { return (entry_ & ready_bit) != 0; }
+    /// What the backend keeps in the other bits stays.
+    void set_ready(bool ready) noexcept {
+        if (ready) entry_ = ready_bit;
+    }
 
 private:
     friend struct OperationAccess;
@@ -193,6 +197,7 @@ private:
         std::size_t size_;
         std::byte* lent_;
     };
+    static constexpr std::uint16_t ready_bit = 0x8000;
     static constexpr unsigned kind_bits = 0x7f, until_drain_bit = 0x80;
     // In this order, so that one store of a small number begins all four. `kind_` holds `until_drain_bit`
     // too.
