@@ -53,8 +53,8 @@ struct ServeOptions {
     Duration lame_duck = Duration::zero();
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. So
     /// what has begun is finished: a request of which a part has come, an answer under way, a connection that
-    /// has just been accepted. Reads `until_drain` end at once. Never early; up to a quarter later. Zero: all
-    /// reads end at once.
+    /// has just been accepted. Reads `until_drain` end at once, except for the first request of a connection
+    /// that has moved nothing yet. Never early; up to a quarter later. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
@@ -90,10 +90,10 @@ public:
 
     /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
     /// that the system has accepted, within `max_connections`, and closes the listener (see
-    /// `keep_listener_open`). Reads `until_drain` end at once, all others once their connection has been
-    /// quiet for `drain_quiet`: they give the end of the stream. A connection that its handler closes before
-    /// the peer's system has acknowledged everything is held until it has, or until the peer closes. At
-    /// `drain_timeout` what remains is cancelled.
+    /// `keep_listener_open`). Reads `until_drain` end at once unless their connection has moved nothing yet,
+    /// all others once their connection has been quiet for `drain_quiet`: they give the end of the stream. A
+    /// connection that its handler closes before the peer's system has acknowledged everything is held until
+    /// it has, or until the peer closes. At `drain_timeout` what remains is cancelled.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;

@@ -228,7 +228,8 @@ public:
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
     /// Reads that end when the server drains: for the beginning of a request. In a drain they give what has
     /// arrived, or at once the end of the stream; `is_draining` then tells it from the peer's. Once a request
-    /// has begun, read its rest without `until_drain`. Everything else is as without it.
+    /// has begun, read its rest without `until_drain`. On a connection that has moved nothing yet they wait
+    /// as other reads do, since its first request may be under way. Everything else is as without it.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains
@@ -241,8 +242,8 @@ public:
     ReadOperation peek(std::span<std::byte> buffer, UntilDrain) noexcept {
         return ReadOperation(Operation::peek(source_, buffer).until_drain());
     }
-    /// Whether reads `until_drain` end now: the server that accepted the connection drains, and its lame duck
-    /// is over.
+    /// Whether reads `until_drain` end now: the server that accepted the connection drains, its lame duck is
+    /// over, and the connection has moved something.
     ///
     /// Thread-safety: the executor's thread.
     bool is_draining() const noexcept { return source_.is_draining(); }
@@ -324,9 +325,9 @@ public:
     std::error_code take_error() noexcept;
 
     /// Ends one direction. After `Half::write` the peer reads the end of the stream, and writes fail with
-    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that waits;
-    /// whether they first give what has arrived is the system's affair (Linux gives it, BSD and Windows do not).
-    /// Twice is harmless.
+    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that
+    /// waits; whether they first give what has arrived is the system's affair (Linux gives it, BSD and
+    /// Windows do not). Twice is harmless.
     ///
     /// Errors: the system's, but not that the peer has gone already.
     void shutdown(Half half);
