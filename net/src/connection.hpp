@@ -55,8 +55,8 @@ public:
         watch_.keep_handle();
         if (since_ <= now) be_busy(now);
     }
-    /// For a drained connection: ends the reads `until_drain`, unless it is fresh. Then its first request may be
-    /// under way.
+    /// For a drained connection: ends the reads `until_drain`, unless it is fresh. Then its first request may
+    /// be under way.
     void end_marked_reads() noexcept {
         if (moved() != 0) watch_.begin_drain();
     }

@@ -63,7 +63,7 @@ public:
     void begin() noexcept;
     /// Begins what is left of it at once.
     void finish() noexcept;
-    /// The same for a server that stops: nobody is told of a drain, since all are cancelled.
+    /// The same for a server that stops: no task learns of a drain, since all are cancelled.
     void stop() noexcept;
     /// Bounds what the server still waits for, for a server that ends without a drain.
     void set_deadline() noexcept;

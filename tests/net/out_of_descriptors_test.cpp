@@ -23,9 +23,6 @@
 namespace leat::test::net {
 namespace {
 
-// Where the limit counts at each accept, and not when the kernel was given a request for all.
-const boost::unit_test::label asked_anew("readiness");
-
 /// A client whose descriptor is there before there are none.
 class EarlyClient {
 public:
@@ -136,7 +133,7 @@ BOOST_AUTO_TEST_CASE(servers_of_one_process_hold_one_descriptor_in_reserve) {
     BOOST_TEST(open_handles().size() == before);
 }
 
-BOOST_AUTO_TEST_CASE(failure_to_accept_is_reported_without_memory, *asked_anew) {
+BOOST_AUTO_TEST_CASE(failure_to_accept_is_reported_without_memory) {
     StarvedServer server(1, SharedListener::best_sharing());
     BOOST_TEST(server.serves());
     EarlyClient client;

@@ -31,8 +31,6 @@ Task<> sleep_for_ever(TcpStream) { co_await sleep_for(Duration::max()); }
 
 // Windows has no limit that could be set.
 const boost::unit_test::label limited("posix");
-// Where the limit counts at each accept, and not when the kernel was given a request for all.
-const boost::unit_test::label asked_anew("readiness");
 
 }  // namespace
 
@@ -691,7 +689,7 @@ BOOST_AUTO_TEST_CASE(without_descriptors_surplus_connections_are_closed_and_the_
     BOOST_TEST(notices.size() <= 3u);
 }
 
-BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends, *limited* asked_anew) {
+BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends, *limited) {
     // So long that nothing but the end of a connection can end it.
     options.shortest_pause = 1h;
     options.longest_pause = 1h;
@@ -716,7 +714,7 @@ BOOST_AUTO_TEST_CASE(accepting_goes_on_as_soon_as_a_connection_ends, *limited* a
     BOOST_TEST(report.shed == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails, *limited* asked_anew) {
+BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails, *limited) {
     options.shortest_pause = 1ms;
     options.longest_pause = 1h;
 
@@ -740,7 +738,7 @@ BOOST_AUTO_TEST_CASE(pauses_grow_while_accepting_fails, *limited* asked_anew) {
     BOOST_TEST(notices.size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back, *limited* asked_anew) {
+BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back, *limited) {
     options.on_failure = [](std::exception_ptr) { throw std::runtime_error("not even this works"); };
     auto fail = [](TcpStream) -> Task<> {
         co_await yield();

@@ -92,11 +92,10 @@ public:
 
     /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
     /// that the system has accepted, within `max_connections`, and closes the listener (see
-    /// `keep_listener_open`). Reads `until_drain` end at once, all others (and those of connections that
-    /// have moved nothing) once their connection has been quiet for `drain_quiet`: they give the end of the
-    /// stream. A connection that its handler closes before
-    /// the peer's system has acknowledged everything is held until it has, or until the peer closes. At
-    /// `drain_timeout` what remains is cancelled.
+    /// `keep_listener_open`). Reads `until_drain` end at once unless their connection has moved nothing yet,
+    /// all others once their connection has been quiet for `drain_quiet`: they give the end of the stream. A
+    /// connection that its handler closes before the peer's system has acknowledged everything is held until
+    /// it has, or until the peer closes. At `drain_timeout` what remains is cancelled.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;

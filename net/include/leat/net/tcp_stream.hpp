@@ -243,8 +243,8 @@ public:
     ReadOperation peek(std::span<std::byte> buffer, UntilDrain) noexcept {
         return ReadOperation(Operation::peek(source_, buffer).until_drain());
     }
-    /// Whether reads `until_drain` end now: the server that accepted the connection drains, and its lame duck
-    /// is over.
+    /// Whether reads `until_drain` end now: the server that accepted the connection drains, its lame duck is
+    /// over, and the connection has moved something.
     ///
     /// Thread-safety: the executor's thread.
     bool is_draining() const noexcept { return source_.is_draining(); }
@@ -326,9 +326,9 @@ public:
     std::error_code take_error() noexcept;
 
     /// Ends one direction. After `Half::write` the peer reads the end of the stream, and writes fail with
-    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that waits;
-    /// whether they first give what has arrived is the system's affair (Linux gives it, BSD and Windows do not).
-    /// Twice is harmless.
+    /// `broken_pipe`, also the one that waits. After `Half::read` reads give the end, also the one that
+    /// waits; whether they first give what has arrived is the system's affair (Linux gives it, BSD and
+    /// Windows do not). Twice is harmless.
     ///
     /// Errors: the system's, but not that the peer has gone already.
     void shutdown(Half half);
