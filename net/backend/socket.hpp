@@ -83,6 +83,8 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept;
 /// goes on. Clients ask again after a while, and find the port closed or its next owner. Where the system has
 /// no means for that, or refuses, nothing happens.
 void stop_new_connections(NativeHandle listener) noexcept;
+/// Takes that back.
+void allow_new_connections(NativeHandle listener) noexcept;
 
 /// Whether a connection waits to be accepted. True if that cannot be found out.
 bool has_waiting_connection(NativeHandle listener) noexcept;

@@ -326,6 +326,13 @@ void stop_new_connections([[maybe_unused]] NativeHandle listener) noexcept {
 #endif
 }
 
+void allow_new_connections([[maybe_unused]] NativeHandle listener) noexcept {
+#if defined(__linux__)
+    const int ignored = 0;
+    ::setsockopt(listener, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof ignored);
+#endif
+}
+
 bool has_waiting_connection(NativeHandle listener) noexcept {
     pollfd asked{listener, POLLIN, 0};
     return ::poll(&asked, 1, 0) != 0;

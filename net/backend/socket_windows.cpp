@@ -329,6 +329,7 @@ NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept 
 }
 
 void stop_new_connections(NativeHandle) noexcept {}
+void allow_new_connections(NativeHandle) noexcept {}
 
 bool has_waiting_connection(NativeHandle listener) noexcept {
     WSAPOLLFD asked{listener, POLLRDNORM, 0};

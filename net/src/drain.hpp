@@ -65,6 +65,8 @@ public:
     void finish() noexcept;
     /// The same for a server that stops: no task learns of a drain, since all are cancelled.
     void stop() noexcept;
+    /// Nothing begins any more: the server's task has ended.
+    void cancel() noexcept { disarm(); }
     /// Bounds what the server still waits for, for a server that ends without a drain.
     void set_deadline() noexcept;
 

@@ -168,6 +168,7 @@ private:
     void count_failure(std::exception_ptr failure) noexcept;
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
+    void stop_new_connections() noexcept;
     void drain_connection(Connection& connection, TimePoint now) noexcept;
     void arm_sweep() noexcept;
     void sweep(Connection& connection, TimePoint now) noexcept;
@@ -190,6 +191,8 @@ private:
     // In a drain.
     std::size_t accepted_from_backlog_ = 0;
     bool backlog_is_empty_ = false;
+    // The listener drops new connections, until it is closed.
+    bool is_filtered_ = false;
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
     bool task_has_ended_ = false;
@@ -248,6 +251,10 @@ public:
     EndOfTask(const EndOfTask&) = delete;
     ~EndOfTask() {
         if (server_.handover_ != nullptr) server_.handover_->end(server_.index_);
+        server_.drain_.cancel();
+        // Who cancelled the server goes on with an open listener.
+        if (server_.is_filtered_ && server_.listener_->is_open())
+            socket::allow_new_connections(server_.listener_->native_handle());
         server_.task_has_ended_ = true;
         if (server_.group_->size() == 0) server_.group_ = nullptr;
     }
@@ -640,8 +647,7 @@ void Server::stop() noexcept {
 }
 
 void Server::begin_to_finish() noexcept {
-    if (listener_ != nullptr && !options_.keep_listener_open)
-        socket::stop_new_connections(listener_->native_handle());
+    stop_new_connections();
     if (acceptance_ != nullptr) acceptance_->interrupt();
     // What is to be cancelled is not to find an end before, and go on.
     if (!control_.stopping_) {
@@ -650,6 +656,15 @@ void Server::begin_to_finish() noexcept {
         arm_sweep();
     }
     wake();
+}
+
+/// The filter belongs to the socket, whoever has a descriptor of it. A listener that was adopted may be
+/// another process's too, and stays open there: what is left in its backlog is not lost.
+void Server::stop_new_connections() noexcept {
+    if (listener_ == nullptr || options_.keep_listener_open) return;
+    if (!listener_->source().is_known_as_tcp()) return;
+    socket::stop_new_connections(listener_->native_handle());
+    is_filtered_ = true;
 }
 
 void Server::drain_connection(Connection& connection, TimePoint now) noexcept {

@@ -243,6 +243,7 @@ void Executor::report_deadlock(detail::Root* root) {
     }
     for (;;) {
         run_round<false>();
+        take_those_after_io();
         if (is_done(root)) break;
         if (is_idle() && !wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
     }

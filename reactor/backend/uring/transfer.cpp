@@ -34,13 +34,19 @@ Step try_when_ready(OperationRecord& operation, Slot& slot) noexcept {
     // A cancelled accept leaves the connection to the next one.
     if (operation.kind() == Kind::accept && Flight::has(operation, Flight::cancelled | Flight::closing))
         return Step::poll;
-    slot.set(Access::is_write(operation) ? Slot::writable : Slot::readable);
-    const std::size_t before = Access::value(operation);
-    if (attempt(operation, slot) == Attempt::ended) return Step::ended;
     Flight::set(operation, Flight::polled);
-    // It came no further: the poll was answered for another reason, which may stay.
-    if (Access::value(operation) == before) Flight::set(operation, Flight::edge);
-    return Step::poll;
+    for (;;) {
+        slot.set(Access::is_write(operation) ? Slot::writable : Slot::readable);
+        const std::size_t before = Access::value(operation);
+        if (attempt(operation, slot) == Attempt::ended) return Step::ended;
+        if (Access::value(operation) == before) {
+            // The poll was answered for another reason, which may stay.
+            Flight::set(operation, Flight::edge);
+            return Step::poll;
+        }
+        // A new poll finds what is left. An edge-triggered one has announced it already (behind urgent data, say).
+        if (!Flight::has(operation, Flight::edge)) return Step::poll;
+    }
 }
 
 /// The rest of an operation of which `moved` more bytes are done.

@@ -62,7 +62,9 @@ struct ServeOptions {
     Duration drain_timeout = std::chrono::seconds(10);
     /// If true, a drain leaves the listener open, and does not accept what waits in its backlog: for somebody
     /// who accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
-    /// finds the port free.
+    /// finds the port free. Set it if other descriptors of the same socket are in use (after dup or fork): on
+    /// Linux a drain keeps new connections out by a filter of the socket (SO_ATTACH_FILTER), unless the
+    /// listener was adopted.
     bool keep_listener_open = false;
     /// The pause after an accept that failed because memory or descriptors have run out: `shortest_pause`,
     /// doubled each time up to `longest_pause`.
