@@ -52,7 +52,7 @@ void IoOperation::start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexce
 }
 
 bool IoOperation::go_on_with_io() noexcept {
-    if (is_write(kind())) return go_on();
+    if (is_write(kind()) || is_of_ending_source()) return go_on();
     if (executor().may_read_on(kind() == Kind::accept ? 0 : transferred())) [[likely]]
         return true;
     suspend();

@@ -241,7 +241,8 @@ BOOST_AUTO_TEST_CASE(listener_that_is_kept_open_keeps_its_backlog) {
 
 // The system counts it as accepted once its first bytes come (TCP_DEFER_ACCEPT): until then its handshake is
 // under way.
-BOOST_AUTO_TEST_CASE(handshake_that_is_under_way_as_the_drain_begins_is_finished) {
+BOOST_AUTO_TEST_CASE(handshake_that_is_under_way_as_the_drain_begins_is_finished,
+                     *boost::unit_test::label("posix")) {
     if (!defer_accept(listener.native_handle())) return skip("sockets", "no handshake can be held up");
     options.max_connections = 1;
     auto begin = [&]() {
