@@ -121,8 +121,10 @@ bool ReadinessSelector::recheck(OperationRecord& operation, Slot& slot) noexcept
     }
     // Not without end: a source may report that it is ready and go on refusing the call (a peek at urgent
     // data of a local socket). Then only the next event is worth a try.
-    if (!slot.is_tcp && slot.rechecks == most_rechecks) return true;
-    if (!slot.is_tcp) ++slot.rechecks;
+    if (!slot.is_tcp) {
+        if (slot.rechecks == most_rechecks) return true;
+        ++slot.rechecks;
+    }
     std::error_code error = watch_anew(slot, is_listener(operation));
     if (!error) return true;
     OperationAccess::end_with(operation, error.value());

@@ -43,35 +43,36 @@ struct ServeOptions {
 
     /// At this many connections no more are accepted until one ends; they wait in the system's backlog.
     std::size_t max_connections = std::numeric_limits<std::size_t>::max();
-    /// A connection that moves no byte for this long is shut down in both directions: its handler reads the end of the
-    /// stream, and can write nothing any more. Zero: none. Never early, late by at most a quarter of it.
+    /// A connection that moves no byte for this long is shut down in both directions: its handler reads the
+    /// end of the stream, and can write nothing any more. Zero: none. Never early, late by at most a
+    /// quarter of it.
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
     /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
     /// Meanwhile a health check can say so, and a load balancer stops sending.
     Duration lame_duck = Duration::zero();
-    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It is
-    /// counted from the end of the lame duck; never early, late by at most a quarter of it. So what has begun
-    /// is finished: a request of which a part has come, an answer under way, a connection that has just been
-    /// accepted. Reads `until_drain` do not wait for it, but on a connection that has moved nothing. Zero: all
-    /// reads end at once.
+    /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
+    /// is counted from the end of the lame duck; never early, late by at most a quarter of it. So what has
+    /// begun is finished: a request of which a part has come, an answer under way, a connection that has
+    /// just been accepted. Reads `until_drain` do not wait for it, but on a connection that has moved
+    /// nothing. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
     Duration drain_timeout = std::chrono::seconds(10);
-    /// If true, a drain leaves the listener open, and does not accept what waits in its backlog: for somebody
-    /// who accepts from it next. By default the backlog is accepted, and the listener closed, so that a successor
-    /// finds the port free. Set it if other descriptors of the same socket are in use (after dup or fork): on
-    /// Linux a drain keeps new connections out by a filter of the socket (SO_ATTACH_FILTER), unless the
-    /// listener was adopted.
+    /// If true, a drain leaves the listener open, and does not accept what waits in its backlog: for
+    /// somebody who accepts from it next. By default the backlog is accepted, and the listener closed, so
+    /// that a successor finds the port free. Set it if other descriptors of the same socket are in use
+    /// (after dup or fork): on Linux a drain keeps new connections out by a filter of the socket
+    /// (SO_ATTACH_FILTER), unless the listener was adopted.
     bool keep_listener_open = false;
     /// The pause after an accept that failed because memory or descriptors have run out: `shortest_pause`,
     /// doubled each time up to `longest_pause`.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
-    /// Called with the exception of a handler that failed; by default the failure is only counted: peers reset
-    /// connections all the time.
+    /// Called with the exception of a handler that failed; by default the failure is only counted: peers
+    /// reset connections all the time.
     std::function<void(std::exception_ptr)> on_failure;
     /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
     /// server. What it throws, `serve` throws.

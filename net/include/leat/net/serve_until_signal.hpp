@@ -18,9 +18,9 @@ namespace leat {
 ///     }
 ///
 /// From the first signal on, SIGTERM and SIGINT do not kill the process any more, also once this has
-/// returned: `main` then comes to its end in order, however many more come. A program that does
-/// not end soon afterwards must watch them itself (`leat::Signals`), or only SIGKILL ends it. If `serve` ends without a signal, the handlers are
-/// what they were before.
+/// returned: `main` then comes to its end in order, however many more come. A program that does not end
+/// soon afterwards must watch them itself (`leat::Signals`), or only SIGKILL ends it. If `serve` ends
+/// without a signal, the handlers are what they were before.
 ///
 /// Each call watches these signals for itself: of several servers in a process each drains. On Windows see
 /// `leat::Signals`.

@@ -150,16 +150,16 @@ struct ConnectOptions {
     bool no_delay = true;
 };
 
-/// A read or write that is wanted: to be awaited, or wrapped in `as_result`, `as_outcome` or `timeout`. Until then it has done
-/// nothing, and the stream stays where it is.
+/// A read or write that is wanted: to be awaited, or wrapped in `as_result`, `as_outcome` or `timeout`.
+/// Until then it has done nothing, and the stream stays where it is.
 using TcpRead = ReadRequest<ReadOperation>;
 using TcpWrite = WriteRequest<WriteOperation, Operation::Kind::send>;
 using TcpWriteAll = WriteRequest<TransferOperation, Operation::Kind::send_all>;
 
 /// A TCP connection.
 ///
-/// Awaitable on an executor, to which it binds at its first await; or a `Source` for a bare `Poll`, with the `try_`
-/// forms. A stream bound to one queue cannot be used with another until `release`.
+/// Awaitable on an executor, to which it binds at its first await; or a `Source` for a bare `Poll`, with
+/// the `try_` forms. A stream bound to one queue cannot be used with another until `release`.
 ///
 /// Thread-safety: one thread at a time; once it awaits, the executor's thread. One read and one write may overlap;
 ///                a second one of a direction fails with `leat::errc::busy`.
@@ -192,7 +192,8 @@ public:
 
     /// Reads what has arrived, at most `buffer.size()` bytes; zero means that the peer closed.
     ///
-    /// Returns after the first bytes rather than waiting to fill the buffer. An empty buffer gives zero at once.
+    /// Returns after the first bytes rather than waiting to fill the buffer. An empty buffer gives zero at
+    /// once.
     ///
     /// Lifetime:      `buffer` outlives the await; closing the stream ends it with `leat::errc::closed`.
     /// Errors:        the socket's, as `std::system_error`; `connection_reset` is the common one.
@@ -210,11 +211,12 @@ public:
     ReadOperation read(std::span<const MutableBuffer> buffers) noexcept {
         return ReadOperation(Operation::receive(source_, buffers));
     }
-    /// Reads what has arrived, at most 4096 bytes, and lends it in a buffer of the executor's; empty: the peer closed.
+    /// Reads what has arrived, at most 4096 bytes, and lends it in a buffer of the executor's; empty: the
+    /// peer closed.
     ///
-    /// While it waits there is no buffer: one is taken once a byte is there, and is back when what this gives goes or is
-    /// `reset`. So idle connections hold none between them, and there are as many as there are chunks in use at a time.
-    /// Counts as a read.
+    /// While it waits there is no buffer: one is taken once a byte is there, and is back when what this
+    /// gives goes or is `reset`. So idle connections hold none between them, and there are as many as there
+    /// are chunks in use at a time. Counts as a read.
     ///
     /// Lifetime:      the chunk may outlive the stream and the executor; its buffer is of use to others once it has gone.
     /// Errors:        those of `read`; `not_enough_memory`, after which the bytes are still there for the next one.
@@ -226,11 +228,11 @@ public:
     ///     if (chunk.empty()) co_return;
     ///     co_await stream.write_all(chunk);
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
-    /// Reads that end when the server drains: for the beginning of a request. After the drain's lame duck they
-    /// give what has arrived, or at once the end of the stream; if `is_draining` is false then, it is the
-    /// peer's. A connection that has moved no byte yet is the exception: its first request may be under way,
-    /// so its reads end by quiet (`ServeOptions::drain_quiet`). Once a request has begun, read its rest
-    /// without `until_drain`.
+    /// Reads that end when the server drains: for the beginning of a request. After the drain's lame duck
+    /// they give what has arrived, or at once the end of the stream; if `is_draining` is false then, it is
+    /// the peer's. A connection that has moved no byte yet is the exception: its first request may be under
+    /// way, so its reads end by quiet (`ServeOptions::drain_quiet`). Once a request has begun, read its
+    /// rest without `until_drain`.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains
@@ -315,12 +317,14 @@ public:
     /// Errors: the socket's; with the code left clear, an empty optional means "would block".
     std::optional<std::size_t> try_read(std::span<std::byte> buffer, std::error_code& error) noexcept;
     std::optional<std::size_t> try_read(std::span<std::byte> buffer);
-    /// The same without taking it. Take what is there before you wait for more: on Windows unread bytes bring no other event.
+    /// The same without taking it. Take what is there before you wait for more: on Windows unread bytes
+    /// bring no other event.
     std::optional<std::size_t> try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept;
     /// Writes without waiting; nothing if the socket takes nothing now.
     std::optional<std::size_t> try_write(std::span<const std::byte> buffer, std::error_code& error) noexcept;
     std::optional<std::size_t> try_write(std::span<const std::byte> buffer);
-    /// Starts to connect without waiting. The socket reports writable when it is decided; `take_error` tells how.
+    /// Starts to connect without waiting. The socket reports writable when it is decided; `take_error`
+    /// tells how.
     static TcpStream start_connect(const Address& address);
     /// The socket's pending error (SO_ERROR), which it forgets thereby.
     std::error_code take_error() noexcept;
@@ -333,7 +337,8 @@ public:
     /// Errors: the system's, but not that the peer has gone already.
     void shutdown(Half half);
     void shutdown(Half half, std::error_code& error) noexcept;
-    /// Closes both directions and the handle. What was written before is still delivered, unless `set_linger(0)`.
+    /// Closes both directions and the handle. What was written before is still delivered, unless
+    /// `set_linger(0)`.
     void close() noexcept { source_.close(); }
 
     /// Errors of the following: `std::system_error`.
@@ -342,7 +347,8 @@ public:
 
     void set_no_delay(bool on);
     bool no_delay() const;
-    /// How long the connection may be silent before the system probes the peer, how often, and how many times.
+    /// How long the connection may be silent before the system probes the peer, how often, and how many
+    /// times.
     struct KeepAlive {
         KeepAlive() noexcept = default;
         /// Whole seconds, as the system counts them.
@@ -353,16 +359,16 @@ public:
     void set_keep_alive(const KeepAlive& settings);
     void disable_keep_alive();
     bool keep_alive() const;
-    /// What `close` does with unsent data: nothing set, the system sends it in the background; zero, it resets the
-    /// connection. Other values would block in `close` and are refused with `invalid_argument`.
+    /// What `close` does with unsent data: nothing set, the system sends it in the background; zero, it
+    /// resets the connection. Other values would block in `close` and are refused with `invalid_argument`.
     void set_linger(std::optional<std::chrono::seconds> linger);
     std::optional<std::chrono::seconds> linger() const;
     void set_receive_buffer_size(int bytes);
     int receive_buffer_size() const;
     void set_send_buffer_size(int bytes);
     int send_buffer_size() const;
-    /// How long sent data may stay unacknowledged before the connection ends (TCP_USER_TIMEOUT, RFC 5482); zero: the
-    /// system's default.
+    /// How long sent data may stay unacknowledged before the connection ends (TCP_USER_TIMEOUT, RFC 5482);
+    /// zero: the system's default.
     void set_user_timeout(std::chrono::milliseconds timeout);
     std::chrono::milliseconds user_timeout() const;
     void set_ttl(int hops);
