@@ -90,8 +90,8 @@ Ring::Ring(const RingOptions& options) {
 
 Ring::~Ring() { ::io_uring_queue_exit(&ring_); }
 
-/// What there is no way around: a wait with a deadline, no end that is dropped, and the operations. IORING_OP_SOCKET stands for
-/// Linux 5.19: before, an accept on a listener that does not block was not waited with.
+/// What is indispensable: a wait with a deadline, no completion that is dropped, and the operations.
+/// IORING_OP_SOCKET stands for Linux 5.19, the oldest kernel that this is meant for (docs/backends.md).
 void Ring::demand_features() const {
     constexpr unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |
                                 IORING_FEAT_FAST_POLL | IORING_FEAT_CQE_SKIP;
@@ -100,8 +100,8 @@ void Ring::demand_features() const {
     std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe(
         ::io_uring_get_probe_ring(const_cast<io_uring*>(&ring_)), ::io_uring_free_probe);
     if (probe == nullptr) fail(ENOSYS, "leat: io_uring: cannot ask what it can do");
-    for (int operation : {IORING_OP_POLL_ADD, IORING_OP_SENDMSG, IORING_OP_ACCEPT, IORING_OP_ASYNC_CANCEL,
-                          IORING_OP_CONNECT, IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SOCKET}) {
+    for (int operation : {IORING_OP_POLL_ADD, IORING_OP_SENDMSG, IORING_OP_ASYNC_CANCEL, IORING_OP_CONNECT,
+                          IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SOCKET}) {
         if (!::io_uring_opcode_supported(probe.get(), operation))
             fail(ENOSYS, "leat: io_uring: this kernel's lacks operations");
     }
