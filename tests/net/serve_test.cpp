@@ -76,6 +76,35 @@ BOOST_AUTO_TEST_CASE(bytes_of_both_directions_are_counted_while_and_after_a_conn
     BOOST_TEST(control.report().bytes == 26u);
 }
 
+// An idle timeout goes by this count: a long transfer that moves is not idle.
+BOOST_AUTO_TEST_CASE(bytes_are_counted_as_they_move_and_not_when_a_transfer_ends) {
+    constexpr std::size_t part = 100;
+    constexpr std::size_t more_than_fits = 64 * 1024 * 1024;
+    const std::vector<std::byte> answer(more_than_fits);
+    auto read_and_write = [&](TcpStream peer) -> Task<> {
+        std::array<std::byte, 10 * part> request;
+        co_await peer.read_exactly(request);
+        co_await peer.write_all(answer);
+    };
+    auto count_beyond = [&](std::uint64_t bytes) -> Task<std::uint64_t> {
+        for (int i = 0; i < 100'000 && control.report().bytes <= bytes; ++i)
+            co_await yield();
+        co_return control.report().bytes;
+    };
+
+    serve_during(read_and_write, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        const std::vector<std::byte> sent(9 * part);
+        co_await stream.write_all(std::span(sent).first(part));
+        std::uint64_t of_a_part = co_await count_beyond(0);
+        BOOST_TEST(of_a_part == part);
+        co_await stream.write_all(sent);
+        std::uint64_t of_an_answer = co_await count_beyond(10 * part);
+        BOOST_TEST(of_an_answer > 10 * part);
+        BOOST_TEST(of_an_answer < 10 * part + more_than_fits);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(bytes_of_a_stream_that_its_handler_closed_early_are_counted_too) {
     auto answer_and_close = [](TcpStream peer) -> Task<> {
         {
