@@ -266,6 +266,8 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
 }
 
 void Core::prepare(Events& events) noexcept {
+    if (events_ != nullptr && events_ != &events) forget(*events_);
+    if (events.core_ != nullptr) events.core_->forget(events);
     if (events.core_ != this) {
         retain();
         if (events.core_ != nullptr) events.core_->release();
@@ -273,6 +275,17 @@ void Core::prepare(Events& events) noexcept {
     }
     events.size_ = 0;
     events_ = &events;
+}
+
+void Core::forget(Events& events) noexcept {
+    if (events_ != &events) return;
+    for (std::size_t i = 0; i < events.size_; ++i) {
+        Event& entry = events.entries_[i];
+        if (!entry.has(Event::operation_bit) || entry.operation_ == nullptr) continue;
+        OperationAccess::state(*entry.operation_) = OperationAccess::State::ended;
+        entry.operation_ = nullptr;
+    }
+    events_ = nullptr;
 }
 
 std::uint32_t Core::wait_once(std::optional<Duration> timeout) {
@@ -536,14 +549,7 @@ void Core::end() noexcept {
     }
     while (completions().pop() != nullptr) {
     }
-    if (events_ != nullptr) {
-        for (std::size_t i = 0; i < events_->size_; ++i) {
-            Event& entry = events_->entries_[i];
-            if (entry.has(Event::operation_bit) && entry.operation_ != nullptr)
-                OperationAccess::state(*entry.operation_) = OperationAccess::State::ended;
-        }
-        events_ = nullptr;
-    }
+    if (events_ != nullptr) forget(*events_);
     completions().in_flight = 0;
     if (buffers != nullptr) std::exchange(buffers, nullptr)->retire();
 }

@@ -75,10 +75,8 @@ public:
     /// The end of the Poll: closed, and the kernel's queue given back.
     void end() noexcept;
 
-    /// `events` goes, or is emptied.
-    void forget(Events& events) noexcept {
-        if (events_ == &events) events_ = nullptr;
-    }
+    /// Called before `events` is destroyed, emptied or filled anew: the operations that it lists no longer know of it.
+    void forget(Events& events) noexcept;
 
     // Of sources and operations.
     static Core& of(const Slot& slot) noexcept { return static_cast<Core&>(*slot.queue); }

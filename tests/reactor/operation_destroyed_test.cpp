@@ -69,6 +69,54 @@ BOOST_AUTO_TEST_CASE(ended_operation_may_be_destroyed_at_once_and_its_batch_iter
     BOOST_TEST(events.is_empty());
 }
 
+BOOST_AUTO_TEST_CASE(ended_operation_may_outlive_its_batch_its_source_and_its_queue) {
+    for (bool is_emptied : {false, true}) {
+        std::optional<Poll> queue(std::in_place);
+        Link other = stream_link();
+        Operation operation = Operation::receive(other.source, buffer);
+        BOOST_TEST(!queue->submit(operation));
+        write_text(other.peer.get(), "x");
+        {
+            Events events;
+            queue->poll(events, patience);
+            BOOST_TEST(!events.is_empty());
+            if (is_emptied) events.clear();
+        }
+        other.source.close();
+
+        queue.reset();
+
+        BOOST_TEST(operation.is_ended());
+        BOOST_TEST(operation.transferred() == 1u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(batch_that_goes_on_to_another_queue_leaves_the_operations_of_the_first) {
+    std::optional<Poll> first(std::in_place);
+    Poll second;
+    Link of_first = stream_link();
+    Link of_second = stream_link();
+    Operation one = Operation::receive(of_first.source, buffer);
+    Operation other = Operation::receive(of_second.source, other_buffer);
+    {
+        Events events;
+        BOOST_TEST(!first->submit(one));
+        write_text(of_first.peer.get(), "x");
+        first->poll(events, patience);
+        BOOST_TEST(!second.submit(other));
+        write_text(of_second.peer.get(), "y");
+        second.poll(events, patience);
+
+        of_first.source.close();
+        first.reset();
+
+        BOOST_TEST(!events.is_empty());
+        BOOST_TEST((*events.begin()).operation() == &other);
+    }
+    BOOST_TEST(one.transferred() == 1u);
+    BOOST_TEST(other.transferred() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(operation_destroyed_by_another_ones_handler_is_passed_over) {
     Link second = stream_link();
     auto one = std::make_unique<Operation>(reading());
