@@ -28,7 +28,7 @@ bool Requests::make_room(unsigned wanted) noexcept {
         const int error = ring_.enter(0, std::nullopt);
         if (!will_pass(error)) return false;
         if (error != EBUSY && error != EAGAIN) continue;
-        reap();
+        if (depth_ < most_nested) reap();
         ::sched_yield();
     }
     return true;
@@ -51,7 +51,8 @@ bool Requests::advance(unsigned wanted) noexcept {
 }
 
 unsigned Requests::reap() noexcept {
-    return ring_.reap([this](const io_uring_cqe& completion) {
+    ++depth_;
+    const unsigned count = ring_.reap([this](const io_uring_cqe& completion) {
         if (completion.user_data == Mark::nobody) return;
         const Mark::Kind kind = Mark::kind_of(completion.user_data);
         if (kind >= Mark::Kind::cancel_read) {
@@ -63,6 +64,8 @@ unsigned Requests::reap() noexcept {
         if ((completion.flags & IORING_CQE_F_MORE) == 0 && completion.user_data != Mark::message) --held_;
         taker_.take(completion);
     });
+    --depth_;
+    return count;
 }
 
 void Requests::end_all() noexcept {

@@ -90,10 +90,14 @@ public:
 private:
     // How often a kernel that has no memory for requests is asked before the caller hears of it.
     static constexpr int most_tries = 1000;
+    // What a completion leads to may need room, and reap for it: how deep these calls may nest on the stack.
+    static constexpr int most_nested = 64;
 
     Ring ring_;
     Taker& taker_;
     std::size_t held_ = 0;
+    // Of calls of `reap`.
+    int depth_ = 0;
 };
 
 }  // namespace leat::detail::uring

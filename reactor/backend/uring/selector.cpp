@@ -119,7 +119,9 @@ public:
 
     void await_end(OperationRecord& operation) noexcept override {
         while (Access::state(operation) == Access::State::in_flight) {
-            if (requests_.advance(1)) continue;
+            // An operation whose cancel is owed would not end by itself.
+            const bool will_end = !owes_cancels_ || ask_for_end(operation);
+            if (requests_.advance(will_end ? 1 : 0)) continue;
             // The thread whose ring it was has ended, and all its requests with it.
             Access::slot(operation).unpark(Access::is_write(operation));
             Access::end(operation, errc::closed);
@@ -296,10 +298,14 @@ private:
 
     void end_request(OperationRecord& operation, std::uint16_t why) noexcept {
         Flight::set(operation, why);
+        if (!ask_for_end(operation)) owes_cancels_ = true;
+    }
+
+    /// False: the kernel has no memory for a cancel.
+    bool ask_for_end(OperationRecord& operation) noexcept {
         const auto kind = Access::is_write(operation) ? Mark::Kind::cancel_write : Mark::Kind::cancel_read;
-        if (!requests_.cancel(Mark::of(&operation, Mark::Kind::operation),
-                              Mark::of(&Access::slot(operation), kind)))
-            owes_cancels_ = true;
+        return requests_.cancel(Mark::of(&operation, Mark::Kind::operation),
+                                Mark::of(&Access::slot(operation), kind));
     }
 
     /// A request was not found. If it has not ended meanwhile, it was on its way from one state to the next.
