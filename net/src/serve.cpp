@@ -383,7 +383,9 @@ bool Server::has_to_wait() const noexcept {
 /// In a drain: takes a connection that the system has accepted already. Returns how long to pause before the
 /// next one.
 Duration Server::accept_from_backlog() noexcept {
-    if (options_.keep_listener_open || !listener_->is_open() || accepted_from_backlog_ == longest_backlog) {
+    // A full server that comes here has seen an empty backlog (`has_to_wait`).
+    if (options_.keep_listener_open || !listener_->is_open() || is_full() ||
+        accepted_from_backlog_ == longest_backlog) {
         backlog_is_empty_ = true;
         return Duration::zero();
     }
