@@ -372,8 +372,10 @@ BOOST_AUTO_TEST_CASE(thread_that_can_accept_no_more_drains_the_others_before_its
                 serve(server.runtime, std::move(listener), handler, server.options, server.control));
         };
 
-        BOOST_TEST((error_of(run_server) == std::errc::invalid_argument));
+        const std::error_code error = error_of(run_server);
         other.join();
+
+        BOOST_TEST((error == std::errc::invalid_argument));
     });
 }
 
