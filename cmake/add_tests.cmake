@@ -230,15 +230,6 @@ function(leat_demand_units caller files)
     endforeach()
 endfunction()
 
-# Whether this build's own flags ask for a sanitizer.
-function(leat_is_sanitized result)
-    string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" build_type_flags)
-    set(${result} FALSE PARENT_SCOPE)
-    if("${CMAKE_CXX_FLAGS} ${${build_type_flags}}" MATCHES "-fsanitize")
-        set(${result} TRUE PARENT_SCOPE)
-    endif()
-endfunction()
-
 # Fails when the executable holds a suite (depth 1) or case (depth 2) that no CTest entry runs.
 function(leat_add_completeness_test layer executable depth names)
     add_test(NAME ${layer}/every_suite_has_an_entry

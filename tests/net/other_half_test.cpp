@@ -318,7 +318,7 @@ private:
         const ExecutorStats before = executor_.stats();
         const TimePoint begin = executor_.now();
         const std::chrono::microseconds cpu = thread_cpu_time();
-        co_await sleep_for(50ms);
+        co_await sleep_for(20ms);
         const std::chrono::duration<double> elapsed = executor_.now() - begin;
         const std::chrono::duration<double> used = thread_cpu_time() - cpu;
         const ExecutorStats& after = executor_.stats();
@@ -539,7 +539,7 @@ Task<> check_that_waits_cost_nothing(const Executor& executor) {
     co_await sleep_for(5ms);
     const std::size_t threads = thread_ids().size();
     const ExecutorStats before = executor.stats();
-    co_await sleep_for(50ms);
+    co_await sleep_for(20ms);
     const ExecutorStats& after = executor.stats();
     BOOST_TEST(after.polls - before.polls < 16u);
     BOOST_TEST(after.resumes - before.resumes < 16u);
