@@ -12,7 +12,7 @@ BOOST_AUTO_TEST_SUITE(every_backend)
 BOOST_AUTO_TEST_CASE(server_of_a_hundred_connections_starts_echoes_and_drains_twenty_times) {
     constexpr std::size_t connections = 100;
     for (int run = 0; run < 20; ++run) {
-        EchoServer server;
+        EchoServer server({.arguments = {"--drain-quiet", "0.02"}});
         Swarm swarm(server.endpoint(), {.connections = connections, .block = 3000, .segment = 1000});
 
         swarm.exchange(5);
