@@ -100,8 +100,9 @@ int EpollSet::wait(std::span<epoll_event> events, std::optional<Duration> timeou
         limit.tv_sec = static_cast<std::time_t>(seconds.count());
         limit.tv_nsec = static_cast<long>((*timeout - seconds).count());
         int count = ::epoll_pwait2(epoll_.get(), events.data(), wanted, &limit, nullptr);
-        if (count >= 0 || errno != ENOSYS) return count;
-        // Linux before 5.11, and some tracers: from here on in milliseconds.
+        if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+        // Linux before 5.11, some tracers, and filters of system calls that do not know it (they say EPERM,
+        // which the call itself never does, epoll_pwait2(2)): from here on in milliseconds.
         has_nanoseconds_ = false;
     }
     auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
