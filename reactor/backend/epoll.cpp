@@ -67,7 +67,7 @@ public:
         ::epoll_ctl(set_.descriptor(), EPOLL_CTL_MOD, wake_.get(), &event);
     }
 
-    NativeHandle native_handle() noexcept override { return set_.descriptor(); }
+    NativeHandle native_handle(std::error_code&) noexcept override { return set_.descriptor(); }
 
 private:
     static std::uint32_t operation_mask(bool is_listener) noexcept {

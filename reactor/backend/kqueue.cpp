@@ -189,7 +189,7 @@ public:
         }
     }
 
-    NativeHandle native_handle() noexcept override { return queue_.get(); }
+    NativeHandle native_handle(std::error_code&) noexcept override { return queue_.get(); }
     void leave_to_parent() noexcept override { queue_.release(); }
 
 private:

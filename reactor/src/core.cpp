@@ -206,13 +206,12 @@ void Core::close() noexcept {
     notify(notified);
 }
 
-NativeHandle Core::native_handle() noexcept {
-    // The owner's to ask, like a poll; a backend may have to begin with that.
-    const bool owns = guard_.own();
+NativeHandle Core::native_handle(std::error_code& error) noexcept {
+    error = own();
+    if (error) return invalid_handle;
     std::lock_guard lock(mutex_);
-    if (selector_ == nullptr) return invalid_handle;
-    NativeHandle handle = selector_->native_handle();
-    if (owns && handle != invalid_handle) is_watched_ = true;
+    NativeHandle handle = selector_->native_handle(error);
+    if (handle != invalid_handle) is_watched_ = true;
     return handle;
 }
 

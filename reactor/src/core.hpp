@@ -50,7 +50,6 @@ public:
     bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
     bool is_forked() const noexcept { return guard_.is_forked_child(); }
     bool is_owner() const noexcept { return guard_.is_owner(); }
-    NativeHandle native_handle() noexcept;
 
     // Owner.
     struct Limit {
@@ -66,6 +65,7 @@ public:
     std::error_code bind(Source& source) noexcept;
     void end_reads(Slot& slot) noexcept;
     void begin_drain(Slot& slot) noexcept;
+    NativeHandle native_handle(std::error_code& error) noexcept;
     void set_asleep() noexcept;
     /// Where another loop waits for the native handle: what was queued for the kernel is not to wait for a poll.
     void flush_if_watched() noexcept {

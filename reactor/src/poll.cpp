@@ -125,10 +125,9 @@ void Poll::wake() noexcept { core_->wake(); }
 void Poll::close() noexcept { core_->close(); }
 
 NativeHandle Poll::native_handle() const {
-    NativeHandle handle = core_->native_handle();
-    if (handle == invalid_handle)
-        throw std::system_error(std::make_error_code(std::errc::operation_not_supported),
-                                "leat: poll handle");
+    std::error_code error;
+    NativeHandle handle = core_->native_handle(error);
+    if (error) throw std::system_error(error, "leat: poll handle");
     return handle;
 }
 

@@ -99,12 +99,14 @@ public:
     /// readable when there is something.
     virtual void flush() noexcept {}
 
+    /// A handle that is readable when `wait` would report something.
+    /// Errors: `operation_not_supported` where there is no such handle, and the system's; then `invalid_handle`.
+    virtual NativeHandle native_handle(std::error_code& error) noexcept = 0;
+
     // ---- Any thread. ----
 
     /// Ends the wait that runs, or the next one.
     virtual void wake() noexcept = 0;
-    /// A handle that is readable when `wait` would report something; `invalid_handle` if there is none.
-    virtual NativeHandle native_handle() noexcept = 0;
     /// Whether the kernel tells levels, of which each is reported once, until `rearm`.
     virtual bool rearms() const noexcept { return false; }
 

@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <new>
 #include <random>
 #include <string>
@@ -165,19 +166,41 @@ void Executor::begin_running() {
     if (options_.stall_threshold > Duration::zero() && stalls_ == nullptr) watch_for_stalls();
 }
 
+/// Lasts from the beginning of a run to its end, however it ends.
+class Executor::Run {
+public:
+    explicit Run(Executor& executor) noexcept : executor_(executor) {
+        executor_.running_ = true;
+        executor_.asleep_ = false;
+        executor_.inbox_->wake_up();
+    }
+    Run(const Run&) = delete;
+    ~Run() { executor_.running_ = false; }
+
+private:
+    Executor& executor_;
+};
+
 void Executor::run() {
     begin_running();
     run_until_ended(nullptr);
 }
 
 void Executor::run_until_ended(detail::Root* root) {
-    running_ = true;
+    // What else is on the executor goes on in the foreign loop, even if this one fails.
+    struct BackToHost {
+        Executor& executor;
+        ~BackToHost() {
+            if (executor.is_embedded_) executor.sleep_in_host();
+        }
+    };
+    BackToHost back{*this};
+    Run run(*this);
     note_stack();
     if (stalls_ != nullptr)
         run_until_ended_as<true>(root);
     else
         run_until_ended_as<false>(root);
-    running_ = false;
 }
 
 template <bool is_watched>
@@ -247,27 +270,47 @@ void Executor::report_deadlock(detail::Root* root) {
         if (is_done(root)) break;
         if (is_idle() && !wait_for_work()) abort_with_tasks("tasks that cannot be cancelled wait for ever");
     }
-    running_ = false;
     throw std::system_error(make_error_code(errc::deadlock), text);
 }
 
 bool Executor::turn(std::size_t budget) {
     begin_running();
-    running_ = true;
+    Run run(*this);
     note_stack();
-    asleep_ = false;
-    inbox_->wake_up();
     look_at_io(false);
     if (stalls_ != nullptr)
         run_turn_as<true>(budget);
     else
         run_turn_as<false>(budget);
-    running_ = false;
-    if (!is_idle()) return true;
-    // From here on whoever has something makes the handle readable; what came before this line is still to be seen.
+    return !fall_asleep();
+}
+
+bool Executor::turn_for(Duration limit) {
+    const TimePoint end = saturating_add(steady_clock().now(), limit);
+    while (turn())
+        if (steady_clock().now() >= end) return true;
+    return false;
+}
+
+bool Executor::fall_asleep() noexcept {
+    if (!is_idle()) return false;
     asleep_ = true;
     poll_.set_asleep();
-    return !inbox_->fall_asleep();
+    // What came before this line is still to be seen.
+    return inbox_->fall_asleep();
+}
+
+NativeHandle Executor::poll_handle() {
+    const NativeHandle handle = poll_.native_handle();
+    if (is_embedded_) return handle;
+    is_embedded_ = true;
+    // Its host may sleep before it runs anything.
+    if (!running_) sleep_in_host();
+    return handle;
+}
+
+void Executor::sleep_in_host() noexcept {
+    if (!fall_asleep()) wake_host();
 }
 
 template <bool is_watched>
@@ -282,11 +325,23 @@ void Executor::run_turn_as(std::size_t budget) noexcept {
         deliver_completions<is_watched>(run_ready<is_watched>(budget));
 }
 
+std::optional<TimePoint> Executor::next_deadline() {
+    if (!is_idle() || inbox_->has_mail()) return now();
+    return timers_.next_deadline();
+}
+
 std::optional<Duration> Executor::next_timeout() {
     if (!is_idle() || inbox_->has_mail()) return Duration::zero();
     std::optional<TimePoint> deadline = timers_.next_deadline();
     if (!deadline) return std::nullopt;
     return time_left(*deadline, now());
+}
+
+int Executor::poll_timeout() {
+    const std::optional<Duration> timeout = next_timeout();
+    if (!timeout) return -1;
+    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
+    return static_cast<int>(std::min<std::int64_t>(milliseconds, std::numeric_limits<int>::max()));
 }
 
 void Executor::wake_host() noexcept {

@@ -256,7 +256,10 @@ public:
     }
 
     void wake() noexcept override { ::PostQueuedCompletionStatus(port_.get(), 0, 0, nullptr); }
-    NativeHandle native_handle() noexcept override { return invalid_handle; }
+    NativeHandle native_handle(std::error_code& error) noexcept override {
+        error = std::make_error_code(std::errc::operation_not_supported);
+        return invalid_handle;
+    }
     bool rearms() const noexcept override { return true; }
 
 private:

@@ -167,19 +167,25 @@ public:
         if (is_watched()) increment(bell_->get());
     }
 
-    NativeHandle native_handle() noexcept override {
-        // What makes it readable has to be entered first, and that is the owner's to do.
-        if (!guard_.is_owner()) return invalid_handle;
+    NativeHandle native_handle(std::error_code& error) noexcept override {
         if (bell_ != nullptr) return bell_->get();
         try {
             auto bell =
                 std::make_unique<Descriptor>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "leat: eventfd");
             const int descriptor = bell->get();
-            if (Ring::call_register(ring().descriptor(), IORING_REGISTER_EVENTFD, &descriptor, 1) < 0)
+            const int result =
+                Ring::call_register(ring().descriptor(), IORING_REGISTER_EVENTFD, &descriptor, 1);
+            if (result < 0) {
+                error.assign(-result, std::system_category());
                 return invalid_handle;
+            }
             bell_ = std::move(bell);
             flush();
-        } catch (const std::exception&) {
+        } catch (const std::system_error& failure) {
+            error = failure.code();
+            return invalid_handle;
+        } catch (const std::bad_alloc&) {
+            error = std::make_error_code(std::errc::not_enough_memory);
             return invalid_handle;
         }
         return bell_->get();

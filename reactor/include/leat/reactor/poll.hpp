@@ -192,10 +192,12 @@ public:
     void wake() noexcept;
     void close() noexcept;
 
-    /// For another event loop: readable when `poll` has something to report (timers apart). Makes the calling thread the owner, as
-    /// the first `poll` would.
+    /// For another event loop: readable when `poll` has something to report (timers apart). Makes the calling
+    /// thread the owner, as the first `poll` would.
     ///
-    /// Errors: `std::errc::operation_not_supported` where a backend has no such handle.
+    /// Errors: `std::errc::operation_not_supported` where a backend has no such handle (IOCP);
+    ///         `leat::errc::busy` on another thread than the owner's, `leat::errc::forked` in a forked child; the
+    ///         system's when the handle is made, such as `std::errc::too_many_files_open`.
     NativeHandle native_handle() const;
 
     /// While set, every `wake` makes `native_handle()` readable, as if `poll` were sleeping in it. For whoever

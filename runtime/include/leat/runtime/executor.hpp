@@ -97,6 +97,12 @@ struct ExecutorStats {
 /// In another event loop: `start` a task, then call `turn` whenever `poll_handle()` is readable or
 /// `next_timeout()` has passed.
 ///
+///     for (;;) {
+///         pollfd handle{executor.poll_handle(), POLLIN, 0};
+///         ::poll(&handle, 1, executor.poll_timeout());
+///         executor.turn();
+///     }
+///
 /// After a `fork` the child has a copy that never runs: running it, and posting to it, fails with `leat::errc::forked`.
 /// Destroying it unwinds the copies of its tasks, calls nothing that was posted, and leaves the parent's queue alone. A
 /// child that goes on in leat makes an executor of its own; one that was forked inside a task must end with `_exit` or
@@ -138,16 +144,35 @@ public:
     ///
     /// True if there is more to do at once. Otherwise the executor counts as asleep: whatever becomes ready,
     /// also through calls of this thread, makes `poll_handle()` readable.
+    ///
+    /// Errors: those of `run_until`, but for `deadlock`; the kernel's.
     bool turn(std::size_t budget = 256);
 
-    /// Readable when `turn` has something to do, timers apart; may be readable for nothing, once.
-    ///
-    /// Errors: `std::errc::operation_not_supported` where the backend has no such handle.
-    NativeHandle poll_handle() const { return poll_.native_handle(); }
+    /// Turns until there is nothing more to do at once, or until `limit` of real time has passed: for a loop
+    /// that has other work to do. At least one turn; the last one may pass the limit by its own length. True if
+    /// there is more to do at once.
+    bool turn_for(Duration limit);
 
-    /// How long a foreign loop may sleep before it calls `turn`: zero if there is work, nothing if only an event of
-    /// `poll_handle()` can bring any.
+    /// For another event loop: readable when `turn` has something to do, timers apart; may be readable for
+    /// nothing, once. It stays the same as long as the executor lives.
+    ///
+    /// From the first call on this holds between any two calls of the owner's thread, after `run` and
+    /// `run_until` too.
+    ///
+    /// Errors: `std::errc::operation_not_supported` where the backend has no such handle (IOCP); `busy` on
+    ///         another thread than the owner's, `forked`; the system's, such as `too_many_files_open`.
+    NativeHandle poll_handle();
+
+    /// Until when a foreign loop may sleep before it calls `turn`, in the executor's time: no later than now if
+    /// there is work, nothing if only an event of `poll_handle()` can bring any.
+    std::optional<TimePoint> next_deadline();
+    /// The same as a duration from now on, zero if there is work.
     std::optional<Duration> next_timeout();
+    /// The same for poll(2) and epoll_wait(2): in milliseconds, rounded up and at most `INT_MAX`; -1 for nothing.
+    int poll_timeout();
+
+    /// Whether one of its tasks, timers or posted functions runs now, so that it must not be run again.
+    bool is_running() const noexcept { return running_; }
 
     /// For other threads: see `Remote`.
     Remote remote();
@@ -264,6 +289,7 @@ private:
     void note_stack() noexcept;
     /// Errors: the same, and inside a task.
     void begin_running();
+    class Run;
     void watch_for_stalls() noexcept;
 
     // With and without somebody who watches for stalls: whoever does not have it watched pays nothing for it.
@@ -305,6 +331,10 @@ private:
                poll_.completions().is_empty();
     }
     bool can_jump() const noexcept;
+    /// Whoever has something from now on makes the handle readable. False: there is something to do already.
+    bool fall_asleep() noexcept;
+    /// The same; then the handle is readable at once.
+    void sleep_in_host() noexcept;
     void wake_host() noexcept;
     void shut_down() noexcept;
     void cancel_roots() noexcept;
@@ -329,6 +359,8 @@ private:
     // Below this address no task runs a child on top of itself.
     std::uintptr_t stack_limit_ = 0;
     bool running_ = false;
+    // A foreign loop has the handle.
+    bool is_embedded_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
     bool asleep_ = false;
     bool is_ending_ = false;
