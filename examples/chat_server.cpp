@@ -54,11 +54,17 @@ struct Received {
     bool is_too_long = false;
 };
 
+/// Between two lines it waits no longer than until the server drains.
+leat::ReceiveOperation receive_more(leat::TcpStream& peer, const Received& line) {
+    if (line.text.empty()) return peer.receive(leat::until_drain);
+    return peer.receive();
+}
+
 /// The lines that a peer sends, without their ends.
 leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::size_t longest) {
     Received line;
     for (;;) {
-        leat::LentBuffer chunk = co_await peer.receive();  // empty: the peer closed
+        leat::LentBuffer chunk = co_await receive_more(peer, line);  // empty: the peer closed, or a drain
         if (chunk.empty()) break;
         for (std::byte byte : chunk) {
             char character = static_cast<char>(byte);
@@ -233,6 +239,8 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
                 break;
             }
             room.say(member.name() + ": " + line->text, &member);
+            // Somebody who talks without a pause would go on until the drain's deadline.
+            if (peer.is_draining()) break;
         }
         member.leave();
     };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/net/drain.hpp>
 #include <leat/net/tcp_listener.hpp>
 #include <leat/net/tcp_stream.hpp>
 #include <leat/reactor/clock.hpp>
@@ -29,7 +30,7 @@ struct ServeReport {
     std::uint64_t cancelled = 0;
     /// Shut because they moved nothing for too long; they count as finished or failed too.
     std::uint64_t idle = 0;
-    /// Closed at once because the process had no descriptor left.
+    /// Closed at once because the process had no descriptor left; not among `accepted`.
     std::uint64_t shed = 0;
     /// Accepts that failed and were tried again.
     std::uint64_t accept_errors = 0;
@@ -37,7 +38,7 @@ struct ServeReport {
     std::uint64_t bytes = 0;
 };
 
-/// How `serve` behaves.
+/// How `serve` behaves. Make one and set its members.
 struct ServeOptions {
     ServeOptions() noexcept = default;
 
@@ -50,22 +51,25 @@ struct ServeOptions {
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
     /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
-    /// Meanwhile a health check can say so, and a load balancer stops sending.
+    /// Meanwhile a health check can say so, and a load balancer stops sending. At `max_connections` a new health
+    /// check waits in the backlog: answer it on a connection that is open, or on a listener of its own. Idle
+    /// connections stay open during the lame duck.
     Duration lame_duck = Duration::zero();
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
     /// is counted from the end of the lame duck; never early, late by at most a quarter of it. So what has
     /// begun is finished: a request of which a part has come, an answer under way, a connection that has
-    /// just been accepted. Reads `until_drain` do not wait for it, but on a connection that has moved
-    /// nothing. Zero: all reads end at once.
+    /// just been accepted. Reads `until_drain` end without this wait, except on a connection that has moved
+    /// nothing yet. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
     Duration drain_timeout = std::chrono::seconds(10);
-    /// If true, a drain leaves the listener open, and does not accept what waits in its backlog: for
-    /// somebody who accepts from it next. By default the backlog is accepted, and the listener closed, so
-    /// that a successor finds the port free. Set it if other descriptors of the same socket are in use
-    /// (after dup or fork): on Linux a drain keeps new connections out by a filter of the socket
-    /// (SO_ATTACH_FILTER), unless the listener was adopted.
+    /// If true, a drain leaves the listener open and its backlog alone, for whoever accepts from it next:
+    /// another `serve` in this process, or a successor that inherits the descriptor (`TcpListener::release`,
+    /// without FD_CLOEXEC, and `TcpListener::adopt`). If false, the server accepts the backlog and closes the
+    /// listener, so that a successor finds the port free. For that, Linux gives a filter to the socket
+    /// (SO_ATTACH_FILTER), which all descriptors of the socket share: set this if there are others, after
+    /// dup(2) or fork(2). An adopted listener gets no filter. The `serve` of a `Runtime` ignores this option.
     bool keep_listener_open = false;
     /// The pause after an accept that failed because memory or descriptors have run out: `shortest_pause`,
     /// doubled each time up to `longest_pause`.
@@ -93,9 +97,9 @@ public:
     ServeControl(const ServeControl&) = delete;
     ServeControl& operator=(const ServeControl&) = delete;
 
-    /// Ends the server and finishes what has begun. After `lame_duck`, the server accepts the connections
-    /// that the system has accepted, within `max_connections`, and closes the listener (see
-    /// `keep_listener_open`). Reads `until_drain` end at once unless their connection has moved nothing yet,
+    /// Ends the server and finishes what has begun. A handler may call it. After `lame_duck`, the server accepts
+    /// the connections that the system has accepted, within `max_connections`, and closes the listener (see
+    /// `keep_listener_open`): a full server keeps the port until all who wait there have had their turn. Reads `until_drain` end at once unless their connection has moved nothing yet,
     /// all others once their connection has been quiet for `drain_quiet`: they give the end of the stream. A
     /// connection that its handler closes before the peer's system has acknowledged everything is held until
     /// it has, or until the peer closes. At `drain_timeout` what remains is cancelled.
@@ -121,7 +125,8 @@ private:
     bool stopping_ = false;
 };
 
-/// A handler: called with each connection, which it owns.
+/// A handler: called with each connection, which it owns. `serve` keeps the handler until the last connection
+/// has ended, so a coroutine lambda with captures is safe.
 using ConnectionHandler = std::function<Task<>(TcpStream)>;
 
 /// Accepts connections on `listener` and runs `handler(stream)` for each, until it is drained or cancelled.
@@ -130,11 +135,11 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 ///
 /// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone
 /// again, and network errors (accept(2) says to treat them like EAGAIN). When memory runs out, new
-/// connections are closed or wait, and those that are served go on. When descriptors run out, one that the
-/// process holds in reserve for all its servers is spent to take each surplus peer and close it, so that it
-/// sees an end rather than a silence, and accepting goes on, with pauses, as soon as there are descriptors
-/// again. Where the system gives none to hold in reserve, surplus peers wait instead. Each kind is reported
-/// to the executor's diagnostic, at most once a second.
+/// connections are closed or wait, and those that are served go on. When descriptors run out, the server takes
+/// each surplus connection with a descriptor that the process holds in reserve, and closes it: the peer sees
+/// the end of the stream, or a reset if it has sent something. Accepting resumes, after pauses, when
+/// descriptors are free. Where the system gives none to hold in reserve, surplus connections wait. Each kind
+/// of trouble is reported to the executor's diagnostic, at most once a second.
 ///
 /// Lifetime:     `listener` and `control` outlive the await. A drain closes the listener unless
 ///               `keep_listener_open` is set; after an error or a cancellation it is open.

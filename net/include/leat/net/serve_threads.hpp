@@ -101,9 +101,12 @@ private:
 ///     leat::ServeReport report = runtime.executor().run_until(leat::serve(runtime, std::move(listener), echo));
 ///
 /// Each executor has a copy of `handler`, and of `options.on_failure`, which are called on its thread: what they share must
-/// bear that. `max_connections` is for all together; with `Sharing::by_system` each has an equal part of it, and no more
-/// executors serve than there are connections. The listeners are closed as soon as accepting ends, whatever
-/// `keep_listener_open` says. `on_listening` is called on executor 0, once all of them listen.
+/// bear that. The listeners are closed as soon as accepting ends, whatever `keep_listener_open` says.
+/// `on_listening` is called on executor 0, once all of them listen.
+///
+/// `max_connections` is the limit of all executors together. With `Sharing::by_system` each executor has an
+/// equal part of it: connections wait at a full executor while another one has room, and if the limit is
+/// smaller than the number of executors, only that many serve. Choose `Sharing::by_hand` if you set a limit.
 ///
 /// Lifetime:     `runtime` and `control` outlive the await.
 /// Errors:       as `serve`: when one executor can accept no more, all are drained at once; its error is

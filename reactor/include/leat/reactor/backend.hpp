@@ -11,9 +11,9 @@ namespace leat {
 /// Thread-safety: any thread.
 class Backend {
 public:
-    /// The one named by the environment variable LEAT_BACKEND, or else the best that this build has: then an automatic
-    /// choice, and where the system refuses it (io_uring in many containers, say), a Poll takes the next one
-    /// and tells why (`Poll::passed_over`).
+    /// The backend that the environment variable LEAT_BACKEND names. If it names none, the best of this build;
+    /// where the system refuses that (io_uring in many containers), a Poll takes the next one, and
+    /// `Poll::passed_over` says why.
     ///
     /// Errors: `std::invalid_argument` naming the variable's value if this build has no such backend.
     static Backend best();
@@ -25,7 +25,7 @@ public:
     static std::span<const Backend> all() noexcept;
 
     std::string_view name() const noexcept { return name_; }
-    /// Whether nobody has named it.
+    /// Whether it was chosen because nobody named one.
     constexpr bool is_automatic() const noexcept { return is_automatic_; }
 
     friend bool operator==(Backend a, Backend b) noexcept { return a.name_ == b.name_; }
