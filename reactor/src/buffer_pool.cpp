@@ -96,7 +96,7 @@ std::byte* BufferPool::take() noexcept {
 
 void BufferPool::give_back(std::byte* buffer) noexcept {
     Slab& slab = Slab::of(buffer);
-    // One that was wholly out has few to give, and is used up first.
+    // A slab that was wholly out has few buffers to give: use it up first.
     if (!slab.has_buffers()) link_first(slab);
     slab.free = ::new (buffer) FreeBuffer{slab.free};
     forbid(buffer, buffer_size);

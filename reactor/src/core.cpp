@@ -422,16 +422,19 @@ std::error_code Core::bind(Source& source) noexcept {
 }
 
 void Core::end_reads(Slot& slot) noexcept {
-    if (slot.reads_end || selector_ == nullptr) return;
+    // In interest mode nobody reads here, and other threads may change what is beside this flag.
+    if (slot.use != Slot::Use::operations || slot.reads_end || selector_ == nullptr) return;
     slot.reads_end = true;
-    if (guard_.is_forked_child()) return;
-    selector_->end_reads(slot);
-    wake_foreign_loop();
+    end_waiting_read(slot);
 }
 
 void Core::begin_drain(Slot& slot) noexcept {
-    if (slot.is_draining || selector_ == nullptr) return;
+    if (slot.use != Slot::Use::operations || slot.is_draining || selector_ == nullptr) return;
     slot.is_draining = true;
+    end_waiting_read(slot);
+}
+
+void Core::end_waiting_read(Slot& slot) noexcept {
     if (guard_.is_forked_child()) return;
     const OperationRecord* reader = slot.waiting(false);
     if (reader == nullptr || !OperationAccess::finds_end(*reader, slot)) return;

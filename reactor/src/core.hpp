@@ -75,7 +75,8 @@ public:
     /// The end of the Poll: closed, and the kernel's queue given back.
     void end() noexcept;
 
-    /// Called before `events` is destroyed, emptied or filled anew: the operations that it lists no longer know of it.
+    /// Called before `events` is destroyed, emptied or filled anew: the operations that it lists no longer
+    /// know of it.
     void forget(Events& events) noexcept;
 
     // Of sources and operations.
@@ -102,6 +103,7 @@ private:
     Slot* take_slot(Source& source, Slot::Use use) noexcept;
     void give_slot_back(Source& source) noexcept;
     void end_waiting(OperationRecord* operation) noexcept;
+    void end_waiting_read(Slot& slot) noexcept;
     void notify(std::uint32_t bits) noexcept;
     void wake_foreign_loop() noexcept;
     void prepare(Events& events) noexcept;

@@ -109,7 +109,8 @@ struct OperationAccess {
     static bool finds_end(const OperationRecord& operation, const Slot& slot) noexcept {
         if (!slot.reads_end && !slot.is_draining) [[likely]]
             return false;
-        return !is_write(operation) && (slot.reads_end || operation.ends_in_drain());
+        return !is_write(operation) && operation.kind() != OperationRecord::Kind::accept &&
+               (slot.reads_end || operation.ends_in_drain());
     }
     // `value_` stays: it tells how far a transfer of several steps came.
     static void end(OperationRecord& operation, errc code) noexcept {

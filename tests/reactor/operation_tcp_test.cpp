@@ -172,6 +172,23 @@ BOOST_AUTO_TEST_CASE(accept_waits_for_a_connection) {
     BOOST_TEST(server.get() >= 0);
 }
 
+BOOST_AUTO_TEST_CASE(accept_that_waits_is_no_read_that_ends) {
+    Listening listening = tcp_listener();
+    Operation operation = Operation::accept(listening.source);
+    BOOST_TEST(!poll.submit(operation));
+    SourceWatch watch(listening.source);
+
+    watch.end_reads();
+    watch.begin_drain();
+
+    BOOST_TEST(glance(poll).events.empty());
+    BOOST_TEST(!operation.is_ended());
+    const OwnedHandle client = start_connect(listening.endpoint);
+    BOOST_TEST(harvest(poll).events.size() == 1u);
+    const OwnedHandle server(operation.accepted());
+    BOOST_TEST(server.get() > 0);
+}
+
 BOOST_AUTO_TEST_CASE(accepts_that_follow_each_other_miss_no_connection) {
     Listening listening = tcp_listener();
     std::vector<OwnedHandle> clients;

@@ -24,14 +24,19 @@ io_uring_sqe* Requests::demand() noexcept {
 
 bool Requests::make_room(unsigned wanted) noexcept {
     for (int tries = 0; ring_.room() < wanted; ++tries) {
-        if (tries == most_tries) return false;
+        if (tries == most_tries) return refuse(ENOMEM);
         const int error = ring_.enter(0, std::nullopt);
-        if (!will_pass(error)) return false;
+        if (!will_pass(error)) return refuse(EBADF);
         if (error != EBUSY && error != EAGAIN) continue;
         if (depth_ < most_nested) reap();
         ::sched_yield();
     }
     return true;
+}
+
+bool Requests::refuse(std::int32_t why) noexcept {
+    refusal_ = why;
+    return false;
 }
 
 bool Requests::cancel(std::uint64_t mark, std::uint64_t answer) noexcept {
@@ -72,7 +77,11 @@ void Requests::end_all() noexcept {
     reap();
     while (held_ != 0) {
         io_uring_sqe* request = demand();
-        if (request == nullptr) return;
+        if (request == nullptr) {
+            // Memory may come back, and the kernel must have let go before this returns.
+            if (!advance(0)) return;
+            continue;
+        }
         ::io_uring_prep_cancel64(request, 0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
         request->user_data = Mark::nobody;
         if (!advance(1)) return;

@@ -55,15 +55,15 @@ public:
     Ring& ring() noexcept { return ring_; }
     const Ring& ring() const noexcept { return ring_; }
 
-    /// What an operation ends with that gets no request.
-    static constexpr std::int32_t unusable = EBADF;
-
     /// A request, to be prepared with `io_uring_prep_…` and then marked (`mark`). Null: the kernel takes no
     /// request now, for lack of memory, or none at all any more.
     io_uring_sqe* demand() noexcept;
     /// Makes room for `wanted` requests, at most the size of the queue, which the kernel then takes in one
     /// call, as a chain of linked ones has to be. True: `demand` gives as many.
     bool make_room(unsigned wanted) noexcept;
+    /// Why the last `demand` or `make_room` gave nothing: ENOMEM, which passes, or EBADF, where the ring can
+    /// no longer be used.
+    std::int32_t refusal() const noexcept { return refusal_; }
     /// After that it is the kernel's, until its last completion.
     void mark(io_uring_sqe& request, std::uint64_t mark) noexcept {
         request.user_data = mark;
@@ -88,16 +88,19 @@ public:
     void end_all() noexcept;
 
 private:
+    bool refuse(std::int32_t why) noexcept;
+
     // How often a kernel that has no memory for requests is asked before the caller hears of it.
     static constexpr int most_tries = 1000;
-    // What a completion leads to may need room, and reap for it: how deep these calls may nest on the stack.
+    // What a completion leads to may need room, and so reap again: how deep that may nest.
     static constexpr int most_nested = 64;
 
     Ring ring_;
     Taker& taker_;
     std::size_t held_ = 0;
-    // Of calls of `reap`.
+    // How many calls of `reap` are active.
     int depth_ = 0;
+    std::int32_t refusal_ = 0;
 };
 
 }  // namespace leat::detail::uring

@@ -293,7 +293,7 @@ private:
 
     /// The kernel takes no requests.
     void fail_to_submit(OperationRecord& operation, Slot& slot) noexcept {
-        Access::error(operation) = Requests::unusable;
+        Access::error(operation) = requests_.refusal();
         finish(operation, slot);
     }
 
@@ -326,7 +326,8 @@ private:
         owes_cancels_ = false;
         harvest.begin_readiness();
         slots_.for_each([this](Slot& slot) {
-            if (slot.use != Slot::Use::operations) return;
+            // If the kernel still has no memory, the rest is asked for next time.
+            if (owes_cancels_ || slot.use != Slot::Use::operations) return;
             end_again(slot, false);
             end_again(slot, true);
         });
@@ -382,7 +383,6 @@ private:
         }
         if (step != Step::ended) {
             if (!Flight::has(operation, Flight::cancelled | Flight::closing)) {
-                if (result == -ENOBUFS && !buffers_.top_up()) return fail_without_memory(operation, slot);
                 submit(operation, slot, step);
                 return;
             }
@@ -399,12 +399,6 @@ private:
             Access::lent(operation) = buffer;
         else
             BufferPool::of(buffer).give_back(buffer);
-    }
-
-    /// There is no buffer to receive into; the bytes stay in the socket.
-    void fail_without_memory(OperationRecord& operation, Slot& slot) noexcept {
-        Access::error(operation) = ENOMEM;
-        finish(operation, slot);
     }
 
     void report_readiness(Harvest& harvest) noexcept {

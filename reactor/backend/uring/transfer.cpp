@@ -44,7 +44,8 @@ Step try_when_ready(OperationRecord& operation, Slot& slot) noexcept {
             Flight::set(operation, Flight::edge);
             return Step::poll;
         }
-        // A new poll finds what is left. An edge-triggered one has announced it already (behind urgent data, say).
+        // A new poll finds the rest. An edge-triggered one has announced it already (behind urgent data,
+        // say).
         if (!Flight::has(operation, Flight::edge)) return Step::poll;
     }
 }
@@ -105,7 +106,7 @@ Step take_refusal(OperationRecord& operation, Slot& slot) noexcept {
         slot.clear(ready);
         return Step::transfer;
     }
-    // It had a poll before it: something else than its own direction stands.
+    // The poll before it was answered for another reason, which lasts.
     Flight::set(operation, Flight::polled | Flight::edge);
     return Step::poll;
 }
@@ -114,6 +115,8 @@ Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) no
     switch (error) {
     case ECANCELED:
         if (Flight::has(operation, Flight::cancelled | Flight::closing)) return Step::transfer;
+        // A connect is not begun twice: `attempt` finds how it stands.
+        if (operation.kind() == Kind::connect) Access::value(operation) = 1;
         // Its direction has ended: find what has arrived, or the end.
         return try_when_ready(operation, slot);
     case EINTR:
@@ -126,9 +129,9 @@ Step take_failure(OperationRecord& operation, Slot& slot, std::int32_t error) no
         return take_refusal(operation, slot);
     case ENOBUFS:
         if (operation.kind() != Kind::receive_lent) return end_with(operation, error);
-        // All buffers of the ring were handed out since it was last filled: the bytes wait in the socket.
-        slot.set(Slot::readable);
-        return Step::transfer;
+        // All buffers of the ring are in use, and the bytes wait in the socket: take them into one of the
+        // pool. To wait for the ring again would be to lose against the others that do, time after time.
+        return try_when_ready(operation, slot);
     default:
         return end_with(operation, error);
     }

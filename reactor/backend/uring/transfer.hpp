@@ -4,13 +4,13 @@
 //
 // The kernel is never left to wait with a transfer itself. When it has tried one and would wait, it polls for
 // the operation's direction, but also for conditions that the peer controls and that stay: a half-close,
-// urgent data, a filled error queue. While one of these stands, it tries again at once, and after 128 vain
+// urgent data, a filled error queue. While one of these lasts, it tries again at once, and after 128 vain
 // tries it parks the request on a thread of its own (io_arm_apoll and APOLL_MAX_RETRY in io_uring/poll.c). So
 // a peer could take a kernel thread for each connection. Hence:
 //
 // 1. A transfer is submitted with MSG_DONTWAIT, behind a poll that is linked to it if it would have to wait:
 //    still one submission and one completion.
-// 2. If it finds nothing after that poll, one of those conditions stands. From then on the operation has a
+// 2. If it finds nothing after that poll, one of those conditions lasts. From then on the operation has a
 //    multishot poll, which is edge-triggered: it completes when something happens on the socket, and costs
 //    nothing while nothing does. Each completion has the operation tried by us.
 // 3. Such a poll stays with the kernel when its operation is done, so it is cancelled first, and the

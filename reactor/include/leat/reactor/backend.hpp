@@ -11,8 +11,8 @@ namespace leat {
 /// Thread-safety: any thread.
 class Backend {
 public:
-    /// The backend that the environment variable LEAT_BACKEND names. If it names none, the best of this build;
-    /// where the system refuses that (io_uring in many containers), a Poll takes the next one, and
+    /// The backend that the environment variable LEAT_BACKEND names. If it names none, the best of this
+    /// build; where the system refuses that (io_uring in many containers), a Poll takes the next one, and
     /// `Poll::passed_over` says why.
     ///
     /// Errors: `std::invalid_argument` naming the variable's value if this build has no such backend.

@@ -158,9 +158,12 @@ protected:
 
     bool is_out_of_hands() const noexcept { return state_ > State::ended; }
 
-    /// For awaiters, of a read that has ended at once: whether its source's reads end. A task that reads on then gives way by
-    /// its budget alone, or a peer that never stops sending would always be a read ahead of the end.
-    bool is_of_ending_source() const noexcept { return !has_failed() && slot_->reads_end; }
+    /// For awaiters, of a read that has ended at once: whether such reads of its source end. A task that
+    /// reads on then gives way by its budget alone, or a peer that never stops sending would always be a read
+    /// ahead of the end.
+    bool is_of_ending_source() const noexcept {
+        return !has_failed() && (slot_->reads_end || (slot_->is_draining && ends_in_drain()));
+    }
 
     // For awaiters: whether the task need not wait. It shares its place with what only an `Events` uses.
     bool is_ready() const noexcept { return (entry_ & ready_bit) != 0; }
