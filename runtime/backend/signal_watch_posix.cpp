@@ -210,7 +210,7 @@ SignalWatch::~SignalWatch() {
     place.is_taken = false;
 }
 
-// A signal keeps one watcher too many, and so its handler, which then finds nobody who wants it.
+// The count of watchers stays one too high, so the handler stays; without a watcher it does nothing.
 void SignalWatch::keep_installed() noexcept { kept_ = wanted_; }
 
 bool SignalWatch::is_forked() const noexcept { return process_ != ::getpid(); }

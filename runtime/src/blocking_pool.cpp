@@ -85,7 +85,7 @@ std::error_code PoolCore::submit(const std::shared_ptr<OffloadJob>& job) {
     return std::error_code();
 }
 
-/// The call is in the queue by now: whatever is thrown here is of no use to the caller.
+/// The call is queued already: what is thrown here must not reach the caller.
 void PoolCore::notice_trouble(const std::exception_ptr& trouble) noexcept {
     constexpr std::string_view what = "leat: a pool of threads goes on with those that it has";
     try {

@@ -48,7 +48,11 @@ constexpr Duration time_between_looks = std::chrono::microseconds(50);
 // than this.
 constexpr unsigned operations_between_clock_reads = 8;
 constexpr Duration time_of_quick_operations = time_between_looks / 8;
-constexpr std::uint16_t never_again = 0xffff / operations_between_clock_reads - 1;
+// What a quick task is granted without another look at the clock: at that pace, less than
+// `time_between_looks`.
+constexpr unsigned operations_of_quick_task = 48;
+// So that the count of renewals, of 16 bits, never overflows.
+constexpr int largest_budget = 500'000;
 // How long a task may read on what has arrived already: then I/O is polled for, so that a neighbour's burst
 // holds nobody up. Enough for the parts of a small message.
 constexpr Duration time_of_reads = std::chrono::microseconds(5);
@@ -73,7 +77,7 @@ bool unwinding() noexcept { return is_unwinding; }
 Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
-    : inline_budget_(static_cast<unsigned>(std::max(options.inline_budget, 1))),
+    : inline_budget_(static_cast<unsigned>(std::clamp(options.inline_budget, 1, largest_budget))),
       first_budget_(std::min(inline_budget_, operations_between_clock_reads)),
       options_(std::move(options)),
       has_diagnostic_(static_cast<bool>(options_.diagnostic)),
@@ -483,7 +487,7 @@ void Executor::destroy_next_frame() noexcept {
 }
 
 /// The budget that a task has used up is renewed while it is quick: the clock is read once in a while, and
-/// all that is left is granted to one whose operations cost next to nothing.
+/// more rarely for one whose operations cost next to nothing.
 bool Executor::renew_budget() noexcept {
     detail::Completions& completions = poll_.completions();
     const unsigned granted = operations_between_clock_reads * ++completions.renewals;
@@ -496,8 +500,8 @@ bool Executor::renew_budget() noexcept {
         const Duration passed = time - slice_began_;
         if (passed >= time_between_looks) return false;
         if (completions.renewals == 2 && passed < time_of_quick_operations) {
-            more = inline_budget_ - granted;
-            completions.renewals = never_again;
+            more = std::min(operations_of_quick_task, inline_budget_ - granted);
+            completions.renewals += operations_of_quick_task / operations_between_clock_reads - 1;
         }
     }
     // This one included.

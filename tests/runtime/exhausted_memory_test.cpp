@@ -68,7 +68,7 @@ private:
 };
 
 /// For a child: says what did not hold, as no test framework does there.
-void demand(bool holds, const char* sentence) {
+void require(bool holds, const char* sentence) {
     if (holds) return;
     ::write(STDERR_FILENO, sentence, std::char_traits<char>::length(sentence));
     ::_exit(1);
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(executor_runs_a_task_that_is_there_on_a_thread_without_memo
             Executor executor(unwatched());
             Task<int> task = one();
             Exhaustion exhaustion;
-            demand(executor.run_until(std::move(task)) == 1, "another result");
+            require(executor.run_until(std::move(task)) == 1, "another result");
         }).join();
     });
 
@@ -129,9 +129,9 @@ BOOST_AUTO_TEST_CASE(task_executor_and_runtime_that_cannot_be_made_are_errors) {
                     return true;
                 }
             };
-            demand(fails([] { Executor executor; }), "an executor was made");
-            demand(fails([] { Runtime runtime(2); }), "a runtime was made");
-            demand(fails([] { [[maybe_unused]] Task<int> task = one(); }), "a task was made");
+            require(fails([] { Executor executor; }), "an executor was made");
+            require(fails([] { Runtime runtime(2); }), "a runtime was made");
+            require(fails([] { [[maybe_unused]] Task<int> task = one(); }), "a task was made");
         }).join();
     });
 
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(failure_of_a_task_reaches_who_awaits_it_without_memory) {
         std::thread([] {
             Executor executor(unwatched());
             auto fail = []() -> Task<int> {
-                // There is room for this one beside the memory that there is.
+                // The C++ runtime keeps memory in reserve for an exception of this size.
                 throw 17;
                 co_return 0;
             };
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(failure_of_a_task_reaches_who_awaits_it_without_memory) {
                 }
                 co_return caught;
             };
-            demand(executor.run_until(catch_it()) == 17, "another failure");
+            require(executor.run_until(catch_it()) == 17, "another failure");
         }).join();
     });
 

@@ -52,9 +52,9 @@ struct ExecutorOptions {
     unsigned notices_per_second = 10;
     /// A task gives way to others at its n-th operation in a row that completes at once; 1, or less: at each.
     ///
-    /// It gives way sooner if they have taken 50 µs. A task that reads on what has arrived already gives way
-    /// after a read of 4 KiB or more, or after 5 µs of smaller ones, and goes on after the next poll for I/O.
-    /// With a virtual clock only counts decide.
+    /// It gives way sooner if they have taken 50 µs. A task whose reads complete at once gives way after one
+    /// of 4 KiB or more, or after 5 µs of smaller ones, and is resumed after the next poll for I/O. With a
+    /// virtual clock it gives way after a fixed number of operations, and of reads. At most 500 000.
     int inline_budget = 64;
     /// Events fetched from the kernel at once.
     std::size_t batch = 256;
@@ -149,8 +149,8 @@ public:
     bool turn(std::size_t budget = 256);
 
     /// Turns until there is nothing more to do at once, or until `limit` of real time has passed: for a loop
-    /// that has other work to do. At least one turn; the last one may pass the limit by its own length. True if
-    /// there is more to do at once.
+    /// that has other work to do. At least one turn; the last one may pass the limit by its own length. True
+    /// if there is more to do at once.
     bool turn_for(Duration limit);
 
     /// For another event loop: readable when `turn` has something to do, timers apart; may be readable for
@@ -163,12 +163,13 @@ public:
     ///         another thread than the owner's, `forked`; the system's, such as `too_many_files_open`.
     NativeHandle poll_handle();
 
-    /// Until when a foreign loop may sleep before it calls `turn`, in the executor's time: no later than now if
-    /// there is work, nothing if only an event of `poll_handle()` can bring any.
+    /// Until when a foreign loop may sleep before it calls `turn`, in the executor's time: no later than now
+    /// if there is work, nothing if only an event of `poll_handle()` can bring any.
     std::optional<TimePoint> next_deadline();
     /// The same as a duration from now on, zero if there is work.
     std::optional<Duration> next_timeout();
-    /// The same for poll(2) and epoll_wait(2): in milliseconds, rounded up and at most `INT_MAX`; -1 for nothing.
+    /// The same for poll(2) and epoll_wait(2): in milliseconds, rounded up and at most `INT_MAX`; -1 for
+    /// nothing.
     int poll_timeout();
 
     /// Whether one of its tasks, timers or posted functions runs now, so that it must not be run again.
@@ -254,9 +255,10 @@ public:
     /// Whether one more operation may complete without giving way.
     bool consume_budget() noexcept { return poll_.completions().consume_budget() || renew_budget(); }
 
-    /// Whether the running task may go on after a read that has brought `bytes` at once. If not, its wait is
-    /// suspended and made ready after the next poll for I/O, so that others have their turn.
+    /// Whether the running task may go on after a read that has brought `bytes` at once. If false, suspend
+    /// its wait and call `make_ready_after_io`, so that others have their turn.
     bool may_read_on(std::size_t bytes) noexcept;
+    /// Resumes the wait's task after the next poll for I/O.
     void make_ready_after_io(Wait& wait) noexcept;
 
     /// Whether its destructor runs: a task that starts now is cancelled at once.

@@ -46,6 +46,8 @@ public:
     /// Leaves the handlers in place when this object is destroyed, for the rest of the process's life: a
     /// signal that nobody watches then does nothing. For a program that has begun to end and must not be
     /// killed by an impatient second signal.
+    ///
+    /// Thread-safety: as `next`.
     void keep_installed() noexcept;
 
 private:
