@@ -60,15 +60,16 @@ void Handover::take(std::size_t index, TcpStream&& stream) {
 /// To the acceptor. If there is no memory for that, or the acceptor has ended too, it is closed.
 void Handover::take_back(std::size_t index, TcpStream&& stream) noexcept {
     count_down(index);
-    if (index == 0) return;
+    bool is_kept = false;
     try {
         auto keep_it = [self = shared_from_this(), stream = std::move(stream)]() mutable {
             self->keep(std::move(stream));
         };
-        static_cast<void>(parts_[0]->executor.try_post(std::move(keep_it)));
+        is_kept = index != 0 && parts_[0]->executor.try_post(std::move(keep_it));
     } catch (const std::bad_alloc&) {
         // The stream went with the function.
     }
+    if (!is_kept) lost_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void Handover::begin(std::size_t index, HandoverTarget& server) {
@@ -76,6 +77,7 @@ void Handover::begin(std::size_t index, HandoverTarget& server) {
     part.server = &server;
     for (TcpStream& stream : std::exchange(part.early, {}))
         server.take(std::move(stream));
+    confirm(part);
 }
 
 void Handover::end(std::size_t index) noexcept {
@@ -84,6 +86,7 @@ void Handover::end(std::size_t index) noexcept {
     part.has_ended = true;
     for (TcpStream& stream : std::exchange(part.early, {}))
         take_back(index, std::move(stream));
+    confirm(part);
     if (index == 0) end_giving();
 }
 
@@ -102,6 +105,12 @@ void Handover::last_was_given(std::size_t index) noexcept {
     Part& part = *parts_[index];
     part.has_all = true;
     if (part.server != nullptr) part.server->wake();
+    // One that has not begun may still give back what came early: then `begin` or `end` confirms.
+    if (part.server != nullptr || part.has_ended) confirm(part);
+}
+
+void Handover::confirm(Part& part) noexcept {
+    if (!part.has_all || std::exchange(part.has_confirmed, true)) return;
     parts_[0]->executor.post_surely([self = shared_from_this()]() noexcept { self->confirmed(); });
 }
 

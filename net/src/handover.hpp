@@ -50,6 +50,8 @@ public:
     void end_giving() noexcept;
     /// Whether nothing that was given can come back any more.
     bool is_settled() const noexcept { return unconfirmed_ == 0; }
+    /// Connections that were closed since all servers that could have served them had ended.
+    std::size_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
     /// The server of that number has ended, or does not begin: it is given nothing, and the acceptor takes
     /// what it was given.
     void give_up(std::size_t index) noexcept;
@@ -73,6 +75,7 @@ private:
         HandoverTarget* server = nullptr;
         bool has_ended = false;
         bool has_all = false;
+        bool has_confirmed = false;
         std::vector<TcpStream> early;
         // Acceptor.
         bool is_given_up = false;
@@ -81,11 +84,13 @@ private:
     void take(std::size_t index, TcpStream&& stream);
     void take_back(std::size_t index, TcpStream&& stream) noexcept;
     void last_was_given(std::size_t index) noexcept;
+    void confirm(Part& part) noexcept;
     void confirmed() noexcept;
 
     const std::size_t max_connections_;
     std::vector<std::unique_ptr<Part>> parts_;
     std::atomic<std::size_t> total_ = 0;
+    std::atomic<std::size_t> lost_ = 0;
     // Acceptor.
     bool has_ended_giving_ = false;
     std::size_t unconfirmed_;

@@ -126,12 +126,18 @@ private:
 
 void ThreadedServer::begin(Runtime& runtime, std::size_t parts) {
     std::vector<Remote> executors;
+    std::vector<std::unique_ptr<ServeControl>> controls;
     for (std::size_t index = 0; index < parts; ++index) {
         executors.push_back(runtime.remote(index));
-        controls_.push_back(std::make_unique<ServeControl>());
+        controls.push_back(std::make_unique<ServeControl>());
     }
     std::lock_guard lock(mutex_);
+    // Posts of the first server may still be on their way to its controls.
+    if (!executors_.empty())
+        throw std::system_error(make_error_code(errc::busy),
+                                "leat: a ThreadedServeControl is for one server");
     executors_ = std::move(executors);
+    controls_ = std::move(controls);
     for (std::unique_ptr<ServeControl>& control : controls_) {
         if (is_drained_) control->drain();
         if (is_stopped_) control->stop();
@@ -190,7 +196,7 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
     if (!by_system && parts > 1) handover = std::make_shared<Handover>(executors(), limit);
     // The listeners are not the caller's.
     options.keep_listener_open = false;
-    if (options.on_listening) options.on_listening();
+    if (auto on_listening = std::exchange(options.on_listening, nullptr)) on_listening();
 
     std::vector<ServeReport> reports(parts);
     std::exception_ptr failure;
@@ -222,6 +228,7 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
     ServeReport sum;
     for (const ServeReport& report : reports)
         add(sum, report);
+    if (handover != nullptr) sum.cancelled += handover->lost();
     co_return sum;
 }
 
