@@ -79,15 +79,19 @@ std::optional<std::size_t> try_send(NativeHandle socket, std::span<const std::by
 /// `invalid_handle`, without an error: nobody waits. Connections that were aborted meanwhile are passed over.
 NativeHandle try_accept(NativeHandle listener, std::error_code& error) noexcept;
 
-/// Lets nobody begin to connect to `listener` any more; what the system has begun to connect or has accepted
-/// goes on. Clients ask again after a while, and find the port closed or its next owner. Where the system has
-/// no means for that, or refuses, nothing happens.
+/// Keeps clients from beginning to connect to `listener`; what the system has begun to connect or has
+/// accepted goes on. They try again after a while, and find the port closed or its next owner. Where the
+/// system has no means for that, or refuses, nothing happens.
 void stop_new_connections(NativeHandle listener) noexcept;
 /// Takes that back.
 void allow_new_connections(NativeHandle listener) noexcept;
 
 /// Whether a connection waits to be accepted. True if that cannot be found out.
 bool has_waiting_connection(NativeHandle listener) noexcept;
+
+/// Whether the system is in the middle of handshakes for connections to the listener's port. False if that
+/// cannot be found out. It costs about as much as the system has connections; not for a hot path.
+bool has_handshakes(NativeHandle listener) noexcept;
 
 /// Whether listeners that share a port (`Option::reuse_port`) are given its connections evenly.
 bool spreads_connections() noexcept;

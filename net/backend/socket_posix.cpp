@@ -11,6 +11,9 @@
 
 #if defined(__linux__)
 #include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #endif
 
 #include <algorithm>
@@ -336,6 +339,41 @@ void allow_new_connections([[maybe_unused]] NativeHandle listener) noexcept {
 bool has_waiting_connection(NativeHandle listener) noexcept {
     pollfd asked{listener, POLLIN, 0};
     return ::poll(&asked, 1, 0) != 0;
+}
+
+bool has_handshakes([[maybe_unused]] NativeHandle listener) noexcept {
+#if defined(__linux__)
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    if (::getsockname(listener, reinterpret_cast<sockaddr*>(&name), &size) != 0) return false;
+
+    // All sockets of that port in the state of an unfinished handshake: see sock_diag(7).
+    struct {
+        nlmsghdr header;
+        inet_diag_req_v2 request;
+    } question{};
+    question.header.nlmsg_len = sizeof question;
+    question.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+    question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    question.request.sdiag_family = static_cast<std::uint8_t>(name.ss_family);
+    question.request.sdiag_protocol = IPPROTO_TCP;
+    question.request.idiag_states = 1u << TCP_SYN_RECV;
+    question.request.id.idiag_sport = name.ss_family == AF_INET6
+                                          ? reinterpret_cast<const sockaddr_in6&>(name).sin6_port
+                                          : reinterpret_cast<const sockaddr_in&>(name).sin_port;
+    const int diagnosis = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (diagnosis < 0) return false;
+    alignas(nlmsghdr) std::array<char, 8192> answer;
+    ssize_t received = -1;
+    if (::send(diagnosis, &question, sizeof question, 0) == sizeof question)
+        received = uninterrupted([&] { return ::recv(diagnosis, answer.data(), answer.size(), 0); });
+    ::close(diagnosis);
+    // The first message is one of the sockets, the end of none, or an error.
+    return received >= static_cast<ssize_t>(sizeof(nlmsghdr)) &&
+           reinterpret_cast<const nlmsghdr*>(answer.data())->nlmsg_type == SOCK_DIAG_BY_FAMILY;
+#else
+    return false;
+#endif
 }
 
 bool spreads_connections() noexcept {

@@ -336,6 +336,8 @@ bool has_waiting_connection(NativeHandle listener) noexcept {
     return ::WSAPoll(&asked, 1, 0) != 0;
 }
 
+bool has_handshakes(NativeHandle) noexcept { return false; }
+
 bool spreads_connections() noexcept { return false; }
 
 NativeHandle open_reserve(std::error_code& error) noexcept { return open_tcp(Address::Family::ipv4, error); }

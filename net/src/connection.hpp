@@ -32,8 +32,8 @@ public:
     /// Whether its handler has ended, and it only waits for its peer.
     virtual bool is_lingering() const noexcept { return false; }
 
-    /// How long it has moved fewer than `bytes`; less than that by at most the time between two calls. Zero
-    /// after `shut`.
+    /// How long it has moved fewer than `bytes`, too short by at most the time between two calls. Zero after
+    /// `shut`.
     Duration quiet_for(std::uint64_t bytes, TimePoint now) noexcept {
         if (since_ > now) return Duration::zero();
         if (moved() - counted_ >= bytes) be_busy(now);
@@ -90,7 +90,7 @@ private:
     TimePoint since_;
 };
 
-/// One whose handler runs.
+/// A connection whose handler runs.
 class ServedConnection final : public Connection {
 public:
     using Connection::Connection;

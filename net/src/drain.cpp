@@ -52,13 +52,15 @@ void Drain::set_deadline() noexcept {
 }
 
 void Remainder::add(NativeHandle connection) {
-    if (++connections_ > most_names) return;
+    if (++connections_ > most_names) {
+        if (connections_ == most_names + 1) names_ += ", …";
+        return;
+    }
     // Closed by its handler, which goes on, or reset by its peer.
     std::error_code error;
     Address peer = socket::peer_address(connection, error);
     if (!names_.empty()) names_ += ", ";
     names_ += error ? "one without a peer" : to_string(peer);
-    if (connections_ == most_names) names_ += ", …";
 }
 
 std::string Remainder::describe() const {

@@ -44,7 +44,7 @@ private:
 /// A server as its drain sees it.
 class DrainTarget {
 public:
-    /// The lame duck's time is over.
+    /// Ends the lame duck and begins the second phase.
     virtual void begin_to_finish() noexcept = 0;
 
 protected:
@@ -59,9 +59,9 @@ public:
 
     DrainSignal& signal() noexcept { return signal_; }
 
-    /// Begins the lame duck, which ends at once if it is to take no time.
+    /// Begins the lame duck; without one, the second phase.
     void begin() noexcept;
-    /// Begins what is left of it at once.
+    /// Begins the second phase at once.
     void finish() noexcept;
     /// The same for a server that stops: no task learns of a drain, since all are cancelled.
     void stop() noexcept;

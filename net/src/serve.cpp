@@ -61,6 +61,10 @@ constexpr Duration shortest_sweep = std::chrono::milliseconds(1);
 // than this.
 constexpr std::size_t longest_backlog = 65'536;
 
+// How long a drain waits for the last segments of handshakes that are under way, and how often it asks.
+constexpr Duration longest_handshake = std::chrono::seconds(1);
+constexpr Duration pause_between_looks_at_handshakes = std::chrono::milliseconds(10);
+
 /// What a server may have to report. Each kind is reported at most once a second, whatever else is.
 enum class Trouble {
     accept_failed,
@@ -148,6 +152,7 @@ private:
 
     Duration accept_ended(Result<TcpStream>& result) noexcept;
     Duration accept_from_backlog() noexcept;
+    bool awaits_handshakes() const noexcept;
     void end_accepting() noexcept;
     void begin_to_finish() noexcept override;
     void cancel_the_rest() noexcept;
@@ -193,6 +198,8 @@ private:
     bool backlog_is_empty_ = false;
     // The listener drops new connections, until it is closed.
     bool is_filtered_ = false;
+    bool handshakes_are_over_ = false;
+    TimePoint end_of_handshakes_{};
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
     bool task_has_ended_ = false;
@@ -252,7 +259,7 @@ public:
     ~EndOfTask() {
         if (server_.handover_ != nullptr) server_.handover_->end(server_.index_);
         server_.drain_.cancel();
-        // Who cancelled the server goes on with an open listener.
+        // After a cancellation the caller goes on with an open listener.
         if (server_.is_filtered_ && server_.listener_->is_open())
             socket::allow_new_connections(server_.listener_->native_handle());
         server_.task_has_ended_ = true;
@@ -376,6 +383,8 @@ bool Server::is_accepting() const noexcept {
 /// there.
 bool Server::has_to_wait() const noexcept {
     if (listener_ == nullptr) return true;
+    // The listener was closed in the lame duck, or failed: nothing can be accepted before its end.
+    if (backlog_is_empty_ && !drain_.is_finishing()) return true;
     if (!is_full()) return false;
     return !drain_.is_finishing() || socket::has_waiting_connection(listener_->native_handle());
 }
@@ -383,21 +392,30 @@ bool Server::has_to_wait() const noexcept {
 /// In a drain: takes a connection that the system has accepted already. Returns how long to pause before the
 /// next one.
 Duration Server::accept_from_backlog() noexcept {
-    // A full server that comes here has seen an empty backlog (`has_to_wait`).
-    if (options_.keep_listener_open || !listener_->is_open() || is_full() ||
-        accepted_from_backlog_ == longest_backlog) {
+    if (options_.keep_listener_open || !listener_->is_open() || accepted_from_backlog_ == longest_backlog) {
         backlog_is_empty_ = true;
         return Duration::zero();
     }
     std::error_code error;
-    std::optional<TcpStream> stream = listener_->try_accept(error);
+    std::optional<TcpStream> stream;
+    // A full server that comes here has seen an empty backlog (`has_to_wait`).
+    if (!is_full()) stream = listener_->try_accept(error);
     if (error) return accept_failed(error);
     if (!stream) {
-        backlog_is_empty_ = true;
+        if (awaits_handshakes()) return pause_between_looks_at_handshakes;
+        // One may have been finished between the two questions.
+        backlog_is_empty_ = std::exchange(handshakes_are_over_, true);
         return Duration::zero();
     }
     ++accepted_from_backlog_;
     return accepted(std::move(*stream));
+}
+
+/// Whose clients may not know yet that they are connected, or know it and have sent a request. Where new ones
+/// are kept out, they come to an end.
+bool Server::awaits_handshakes() const noexcept {
+    return is_filtered_ && !handshakes_are_over_ && executor_.now() < end_of_handshakes_ &&
+           socket::has_handshakes(listener_->native_handle());
 }
 
 Duration Server::accept_ended(Result<TcpStream>& result) noexcept {
@@ -413,7 +431,7 @@ void Server::end_accepting() noexcept {
     drain_.set_deadline();
 }
 
-/// Its own, or those that other parts may give back.
+/// Whether connections are left: its own, or some that other parts may give back.
 bool Server::waits_for_connections() const noexcept {
     if (control_.stopping_ || drain_.is_over()) return false;
     const bool is_acceptor = handover_ != nullptr && listener_ != nullptr;
@@ -428,7 +446,9 @@ void Server::cancel_the_rest() noexcept {
             for_each_connection([&](const Connection& connection) {
                 if (!connection.is_lingering()) rest.add(connection.native_handle());
             });
-            executor_.notice("serve: the deadline of a drain " + rest.describe());
+            executor_.notice((control_.draining_ ? "serve: the deadline of a drain "
+                                                 : "serve: the deadline after an error ") +
+                             rest.describe());
         } catch (const std::bad_alloc&) {
             // There is no memory to name them.
         }
@@ -553,8 +573,8 @@ void Server::start_handler(TcpStream&& stream) {
     const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
     auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), now);
     Task<> task = handler_(std::move(stream));
-    // A drain may have begun since the system took it.
-    if (drain_.is_finishing()) drain_connection(*connection, now);
+    // A drain may have begun since the system took it; the handler may have begun it.
+    if (drain_.is_finishing()) drain_connection(*connection, executor_.now());
     group_->adopt(*connection.release(), task.release().promise());
 }
 
@@ -639,19 +659,20 @@ void Server::wake() noexcept {
     if (pause_ != nullptr) pause_->wake();
 }
 
+// Once its task has ended nobody accepts any more, and what still runs is being cancelled.
 void Server::drain() noexcept {
-    if (group_ != nullptr) drain_.begin();
+    if (group_ != nullptr && !task_has_ended_) drain_.begin();
 }
 
 void Server::stop() noexcept {
-    if (group_ != nullptr) drain_.stop();
+    if (group_ != nullptr && !task_has_ended_) drain_.stop();
     wake();
 }
 
 void Server::begin_to_finish() noexcept {
     stop_new_connections();
     if (acceptance_ != nullptr) acceptance_->interrupt();
-    // What is to be cancelled is not to find an end before, and go on.
+    // A handler that is about to be cancelled must not read an end first.
     if (!control_.stopping_) {
         const TimePoint now = executor_.now();
         for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
@@ -667,6 +688,7 @@ void Server::stop_new_connections() noexcept {
     if (!listener_->source().is_known_as_tcp()) return;
     socket::stop_new_connections(listener_->native_handle());
     is_filtered_ = true;
+    end_of_handshakes_ = saturating_add(executor_.now(), longest_handshake);
 }
 
 void Server::drain_connection(Connection& connection, TimePoint now) noexcept {

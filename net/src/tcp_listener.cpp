@@ -27,10 +27,6 @@ void listen_at(NativeHandle handle, const Address& address, const ListenOptions&
     if (!error) socket::listen(handle, options.backlog, error);
 }
 
-}  // namespace
-
-namespace {
-
 /// What a listener has accepted is a socket of the same kind.
 Source accepted_by(bool is_tcp, NativeHandle handle) noexcept {
     return is_tcp ? Source::tcp(handle) : Source(handle);

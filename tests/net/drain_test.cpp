@@ -273,6 +273,38 @@ BOOST_AUTO_TEST_CASE(handshake_that_is_under_way_as_the_drain_begins_is_finished
     BOOST_TEST(report.accepted == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(handshake_that_ends_some_time_after_the_backlog_is_empty_is_served,
+                     *boost::unit_test::label("posix")) {
+    if (!defer_accept(listener.native_handle())) return skip("sockets", "no handshake can be held up");
+    TcpStream client = TcpStream::start_connect(listener.local_address());
+    await_writable(client.native_handle());
+    ServeReport report = serve_during(answer_one, [&]() -> Task<> {
+        control.drain();
+        co_await pass(500ms);
+        BOOST_TEST(listener.is_open());
+
+        co_await client.write_all(bytes_of("0123456789"));
+        std::string answer = co_await read_to_end(client);
+        BOOST_TEST(answer == "0123456789");
+    });
+
+    BOOST_TEST(report.accepted == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(handshake_that_does_not_end_holds_the_port_for_a_second,
+                     *boost::unit_test::label("posix")) {
+    if (!defer_accept(listener.native_handle())) return skip("sockets", "no handshake can be held up");
+    TcpStream client = TcpStream::start_connect(listener.local_address());
+    await_writable(client.native_handle());
+    serve_during(answer_one, [&]() -> Task<> {
+        control.drain();
+        co_await pass(900ms);
+        BOOST_TEST(listener.is_open());
+        co_await pass(200ms);
+        BOOST_TEST(!listener.is_open());
+    });
+}
+
 // ---- Quiet ----
 
 BOOST_AUTO_TEST_CASE(read_until_drain_ends_at_once) {
@@ -462,6 +494,51 @@ BOOST_AUTO_TEST_CASE(stop_ends_a_lame_duck_at_once) {
     BOOST_TEST(report.cancelled == 1u);
 }
 
+BOOST_AUTO_TEST_CASE(listener_that_is_closed_in_the_lame_duck_costs_nothing) {
+    options.lame_duck = 10s;
+    serve_during(answer_one, [&]() -> Task<> {
+        control.drain();
+        listener.close();
+        co_await let_it_run();
+
+        const std::uint64_t before = executor.stats().resumes;
+        constexpr std::uint64_t yields = 100;
+        for (std::uint64_t i = 0; i < yields; ++i)
+            co_await yield();
+        BOOST_TEST(executor.stats().resumes - before <= yields + 5);
+
+        co_await pass(11s);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(at_most_four_of_those_that_remain_are_named) {
+    options.drain_timeout = 5s;
+    auto wait = [](TcpStream) -> Task<> { co_await sleep_for(1h); };
+    for (std::size_t count : {4u, 5u}) {
+        notices.clear();
+        ServeControl end;
+        TcpListener here = TcpListener::bind(Address::loopback(0));
+        auto run_server = [&]() -> Task<> { co_await leat::serve(here, wait, options, end); };
+        auto meanwhile = [&]() -> Task<> {
+            std::deque<TcpStream> clients;
+            for (std::size_t i = 0; i < count; ++i) {
+                TcpStream client = co_await TcpStream::connect(here.local_address());
+                clients.push_back(std::move(client));
+            }
+            while (end.connections() != count)
+                co_await let_it_run();
+            end.drain();
+            co_await pass(6s);
+        };
+        auto all = [&]() -> Task<> { co_await together(run_server, meanwhile); };
+        executor.run_until(all());
+
+        BOOST_TEST_REQUIRE(notices.size() == 1u);
+        BOOST_TEST(notices[0].find("cancels " + std::to_string(count)) != std::string::npos, notices[0]);
+        BOOST_TEST((notices[0].find("…") != std::string::npos) == (count == 5), notices[0]);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(what_remains_at_the_deadline_is_named) {
     options.drain_timeout = 5s;
     std::string name;
@@ -576,7 +653,7 @@ BOOST_AUTO_TEST_CASE(waiting_for_a_drain_outside_a_server_ends_by_cancellation_o
     });
 }
 
-BOOST_AUTO_TEST_CASE(stream_tells_of_the_drain_after_the_lame_duck) {
+BOOST_AUTO_TEST_CASE(stream_is_draining_after_the_lame_duck) {
     options.lame_duck = 10s;
     std::vector<bool> seen;
     auto handler = [&](TcpStream peer) -> Task<> {

@@ -41,7 +41,7 @@ using namespace std::chrono_literals;
 namespace leat::test::net {
 namespace {
 
-/// Some turns, in each of which the executor looks what the kernel has.
+/// Some loop iterations, each with a poll for I/O.
 Task<> let_the_kernel_work(const Executor& executor) {
     const std::uint64_t before = executor.stats().polls;
     while (executor.stats().polls < before + 5)
@@ -205,7 +205,8 @@ BOOST_FIXTURE_TEST_CASE(next_owner_of_a_listener_whose_executor_has_ended_accept
     BOOST_TEST(accept_without_waiting(next) == 7u);
 }
 
-BOOST_FIXTURE_TEST_CASE(executor_that_ends_while_an_accept_waits_has_taken_nothing, Listening) {
+BOOST_FIXTURE_TEST_CASE(executor_that_ends_while_an_accept_waits_has_taken_one_connection_at_most,
+                        Listening) {
     auto wait = [&]() -> Task<> { TcpStream accepted = co_await listener.accept(); };
     Running<void> waiting = executor->start(wait());
     executor->run_until(let_the_kernel_work(*executor));

@@ -165,8 +165,8 @@ BOOST_AUTO_TEST_CASE(linger_of_zero_is_a_reset_at_once, *boost::unit_test::label
     });
 }
 
-// It has had everything; what it goes on to send is no reason to wait for it. Wine does not tell what its peer has had, and
-// resets the connection.
+// It has had everything; what it goes on to send is no reason to wait for it. Wine does not report what the
+// peer has received, and resets the connection.
 BOOST_AUTO_TEST_CASE(peer_that_never_stops_sending_does_not_hold_the_drain_up,
                      *boost::unit_test::label("posix")) {
     options.drain_timeout = 24h;

@@ -652,8 +652,8 @@ BOOST_AUTO_TEST_CASE(server_can_be_cancelled_at_every_point_and_leaks_nothing) {
     sweep_all_endings([]() -> Task<> {
         TcpListener here = TcpListener::bind(Address::loopback(0));
         ServeControl end;
-        ServeOptions quiet;
-        auto run_server = [&]() -> Task<> { co_await leat::serve(here, echo, quiet, end); };
+        ServeOptions defaults;
+        auto run_server = [&]() -> Task<> { co_await leat::serve(here, echo, defaults, end); };
         auto ask_twice = [&]() -> Task<> {
             for (int i = 0; i < 2; ++i) {
                 TcpStream stream = co_await TcpStream::connect(here.local_address());

@@ -4,11 +4,11 @@
 // function of the seed and k, so that each end can check each byte by itself, however the bytes are cut into
 // pieces.
 //
-// It is told in legs. In a leg, tasks read and write at each end, each in the way that its own random stream
-// picks. After some steps the leg is cut: the tasks are cancelled, or their streams released under them, or
-// their executor destroyed. Then it is counted how far each direction came, the streams may change their
-// executor, and the next leg goes on from there. In the last leg both writers close their half, and both
-// readers must find the end exactly behind the last byte.
+// A story has several legs. In a leg, tasks read and write at each end, each in the way that its own random
+// stream picks. After some steps the leg is cut: the tasks are cancelled, or their streams released under
+// them, or their executor destroyed. Then it is counted how far each direction came, the streams may change
+// their executor, and the next leg goes on from there. In the last leg both writers close their half, and
+// both readers must find the end exactly behind the last byte.
 #include "stream_story.hpp"
 
 #include "support/loopback_pair.hpp"
@@ -315,7 +315,7 @@ void Story::settle_write(End& end) {
     case Pending::nothing:
         return;
     case Pending::tracked:
-        gave(end, bytes, "write_all that tells");
+        gave(end, bytes, "write_all with progress");
         return;
     case Pending::untracked:
         end.out.is_cut = true;
@@ -654,11 +654,12 @@ Task<> Story::write_all_in_some_way(End& end) {
         break;
     }
     }
-    const bool tells = std::exchange(end.pending_write, Pending::nothing) == Pending::tracked;
-    const std::size_t told = std::exchange(end.write_progress.bytes, 0);
-    if (tells && told != all.size())
-        fail(end.name + " write_all of " + std::to_string(all.size()) + " tells of " + std::to_string(told));
-    gave(end, all.size(), tells ? "write_all that tells" : "write_all");
+    const bool has_progress = std::exchange(end.pending_write, Pending::nothing) == Pending::tracked;
+    const std::size_t reported = std::exchange(end.write_progress.bytes, 0);
+    if (has_progress && reported != all.size())
+        fail(end.name + " write_all of " + std::to_string(all.size()) + " reports " +
+             std::to_string(reported));
+    gave(end, all.size(), has_progress ? "write_all with progress" : "write_all");
 }
 
 Task<bool> Story::write_once(End& end, std::size_t kind) {
@@ -693,7 +694,7 @@ Task<> Story::write_within_some_time(End& end) {
         end.pending_write = Pending::tracked;
         bool done = co_await try_timeout(limit, end.stream().write_all(all, end.write_progress));
         if (done && end.write_progress.bytes != all.size())
-            fail(end.name + " write_all in time of " + std::to_string(all.size()) + " tells of " +
+            fail(end.name + " write_all in time of " + std::to_string(all.size()) + " reports " +
                  std::to_string(end.write_progress.bytes));
         settle_write(end);
         break;
@@ -706,7 +707,7 @@ Task<> Story::write_within_some_time(End& end) {
         bool done = co_await try_timeout(
             limit, end.stream().write_all(std::span<ConstBuffer>(pieces), end.write_progress));
         if (done && end.write_progress.bytes != all.size())
-            fail(end.name + " vectored write_all in time of " + std::to_string(all.size()) + " tells of " +
+            fail(end.name + " vectored write_all in time of " + std::to_string(all.size()) + " reports " +
                  std::to_string(end.write_progress.bytes));
         settle_write(end);
         break;

@@ -61,11 +61,12 @@ private:
 /// For a handler that `serve` runs, and for all tasks inside it on its executor: groups, scopes, shields. The
 /// innermost server counts. False for any other task.
 ///
-/// Complexity: no suspension, no allocation; not a point of cancellation.
+/// Thread-safety: the executor's thread.
+/// Complexity:    no suspension, no allocation; not a point of cancellation.
 inline IsDrainingOperation is_draining() noexcept { return IsDrainingOperation(); }
 
-/// Waits until `is_draining`; returns at once from then on. First come, first served; any number of tasks of
-/// a handler may wait.
+/// Waits until `is_draining`; returns at once from then on. Any number of tasks of a handler may wait; they
+/// are resumed in the order in which they began.
 ///
 ///     auto say_goodbye = [&]() -> leat::Task<> {
 ///         co_await leat::drain_requested();
@@ -79,8 +80,9 @@ inline IsDrainingOperation is_draining() noexcept { return IsDrainingOperation()
 /// it waits until it is cancelled: a task beside the server watches `leat::Signals` itself, or does its work
 /// after `serve` has returned.
 ///
-/// Cancellation: at once.
-/// Complexity:   O(1), no allocation.
+/// Thread-safety: the executor's thread.
+/// Cancellation:  at once.
+/// Complexity:    O(1), no allocation.
 inline DrainRequestedOperation drain_requested() noexcept { return DrainRequestedOperation(); }
 
 }  // namespace leat

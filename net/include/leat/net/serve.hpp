@@ -51,9 +51,9 @@ struct ServeOptions {
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
     std::uint64_t idle_bytes = 1;
     /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
-    /// Meanwhile a health check can say so, and a load balancer stops sending. At `max_connections` a new health
-    /// check waits in the backlog: answer it on a connection that is open, or on a listener of its own. Idle
-    /// connections stay open during the lame duck.
+    /// Meanwhile a health check can say so, and a load balancer stops sending. At `max_connections` a new
+    /// health check waits in the backlog: answer it on a connection that is open, or on a listener of its
+    /// own. Idle connections stay open during the lame duck.
     Duration lame_duck = Duration::zero();
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
     /// is counted from the end of the lame duck; never early, late by at most a quarter of it. So what has
@@ -69,7 +69,8 @@ struct ServeOptions {
     /// without FD_CLOEXEC, and `TcpListener::adopt`). If false, the server accepts the backlog and closes the
     /// listener, so that a successor finds the port free. For that, Linux gives a filter to the socket
     /// (SO_ATTACH_FILTER), which all descriptors of the socket share: set this if there are others, after
-    /// dup(2) or fork(2). An adopted listener gets no filter. The `serve` of a `Runtime` ignores this option.
+    /// dup(2) or fork(2). An adopted listener gets no filter; one that the program has set is replaced. The
+    /// `serve` of a `Runtime` ignores this option.
     bool keep_listener_open = false;
     /// The pause after an accept that failed because memory or descriptors have run out: `shortest_pause`,
     /// doubled each time up to `longest_pause`.
@@ -90,24 +91,26 @@ struct ServeOptions {
 ///
 /// Thread-safety: the executor's thread.
 /// Lifetime:      outlives the `serve` that was given it. For one `serve`: a control that has drained or
-///                stopped ends the next one at once.
+///                stopped drains or stops the next one from its beginning.
 class ServeControl {
 public:
     ServeControl() noexcept = default;
     ServeControl(const ServeControl&) = delete;
     ServeControl& operator=(const ServeControl&) = delete;
 
-    /// Ends the server and finishes what has begun. A handler may call it. After `lame_duck`, the server accepts
-    /// the connections that the system has accepted, within `max_connections`, and closes the listener (see
-    /// `keep_listener_open`): a full server keeps the port until all who wait there have had their turn. Reads `until_drain` end at once unless their connection has moved nothing yet,
-    /// all others once their connection has been quiet for `drain_quiet`: they give the end of the stream. A
-    /// connection that its handler closes before the peer's system has acknowledged everything is held until
-    /// it has, or until the peer closes. At `drain_timeout` what remains is cancelled.
+    /// Ends the server and finishes what has begun. A handler may call it. After `lame_duck`, the server
+    /// accepts the connections that the system has accepted, within `max_connections`, and closes the
+    /// listener (see `keep_listener_open`): a full server keeps the port until all who wait there have had
+    /// their turn. Reads `until_drain` end at once unless their connection has moved nothing yet, all others
+    /// once their connection has been quiet for `drain_quiet`: they give the end of the stream. A connection
+    /// that its handler closes before the peer's system has acknowledged everything is held until it has, or
+    /// until the peer closes. At `drain_timeout` what remains is cancelled.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;
 
-    /// Stops accepting and cancels all handlers, also in the middle of a drain.
+    /// Stops accepting, closes the listener without accepting its backlog (see `keep_listener_open`), and
+    /// cancels all handlers; also in the middle of a drain.
     void stop() noexcept;
 
     /// From the first call of `drain` or `stop` on.
@@ -135,13 +138,13 @@ using ConnectionHandler = std::function<Task<>(TcpStream)>;
 ///
 /// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone
 /// again, and network errors (accept(2) says to treat them like EAGAIN). When memory runs out, new
-/// connections are closed or wait, and those that are served go on. When descriptors run out, the server takes
-/// each surplus connection with a descriptor that the process holds in reserve, and closes it: the peer sees
-/// the end of the stream, or a reset if it has sent something. Accepting resumes, after pauses, when
+/// connections are closed or wait, and those that are served go on. When descriptors run out, the server
+/// takes each surplus connection with a descriptor that the process holds in reserve, and closes it: the peer
+/// sees the end of the stream, or a reset if it has sent something. Accepting resumes, after pauses, when
 /// descriptors are free. Where the system gives none to hold in reserve, surplus connections wait. Each kind
 /// of trouble is reported to the executor's diagnostic, at most once a second.
 ///
-/// Lifetime:     `listener` and `control` outlive the await. A drain closes the listener unless
+/// Lifetime:     `listener` and `control` outlive the await. A drain or a stop closes the listener unless
 ///               `keep_listener_open` is set; after an error or a cancellation it is open.
 /// Errors:       of accept, those that do not pass (bad_file_descriptor, invalid_argument, `closed`): running handlers,
 ///               whose connections have no part in it, are given `drain_timeout` to end first; then it is thrown.

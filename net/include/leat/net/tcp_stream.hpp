@@ -229,13 +229,16 @@ public:
     ///     co_await stream.write_all(chunk);
     ReceiveOperation receive() noexcept { return ReceiveOperation(Operation::receive_lent(source_)); }
     /// Reads that end when the server drains: for the beginning of a request. When the drain's lame duck is
-    /// over, they give what has arrived; if nothing has, they give the end of the stream at once. To tell that
-    /// end from the peer's, ask `is_draining`: false means that the peer has closed. A connection that has
-    /// moved no byte yet is the exception: its first request may be under way, so its reads end by quiet
+    /// over, they give what has arrived; if nothing has, they give the end of the stream at once. To tell
+    /// that end from the peer's, ask `is_draining`: false means that the peer has closed. A connection that
+    /// has moved no byte yet is the exception: its first request may be under way, so its reads end by quiet
     /// (`ServeOptions::drain_quiet`). Once a request has begun, read its rest without `until_drain`.
     ///
     /// A client that sends without a pause does not let such a read end: return after an answer if
     /// `is_draining`. For a header of fixed size `peek` first, then `read_exactly`.
+    ///
+    /// Errors and cancellation are those of the read without the mark. One that finds bytes gives them, in a drain
+    /// too.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains
@@ -306,10 +309,11 @@ public:
     /// Waits until a read would find bytes, the end or an error; takes nothing. Counts as a read.
     ///
     /// In a drain (`ServeControl::drain`) it ends once the connection is quiet. If you then find nothing in
-    /// the descriptor itself, ask `source().reads_end()` before you wait again: whether the drain has ended the
-    /// connection's reads.
+    /// the descriptor itself, ask `source().reads_end()` before you wait again: whether the drain has ended
+    /// the connection's reads.
     ReadinessOperation readable() noexcept { return leat::readable(source_); }
-    /// The same, but in a drain it ends at once, as reads `until_drain` do.
+    /// The same, but in a drain it ends at once, as reads `until_drain` do. If you then find nothing, ask
+    /// `is_draining` before you wait again.
     ReadinessOperation readable(UntilDrain) noexcept {
         return ReadinessOperation(Operation::wait_readable(source_).until_drain());
     }
