@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 
-# leat_is_sanitized(<result> [<sanitizer>]): whether this build's own flags ask for a sanitizer, or for this one.
+# leat_is_sanitized(<result> [<sanitizer>]): whether this build's own flags ask for a sanitizer, or for this
+# one.
 function(leat_is_sanitized result)
     string(TOUPPER "CMAKE_CXX_FLAGS_${CMAKE_BUILD_TYPE}" build_type_flags)
     set(${result} FALSE PARENT_SCOPE)
@@ -9,8 +10,8 @@ function(leat_is_sanitized result)
     endif()
 endfunction()
 
-# leat_compile_quickly_if_sanitized(): for the programs of this folder and those below. A sanitizer's checks take GCC two to
-# three times as long to optimize; what is optimized with them are the libraries.
+# leat_compile_quickly_if_sanitized(): for the programs of this folder and those below. GCC needs two to three
+# times as long to optimize sanitized code. The libraries are optimized.
 macro(leat_compile_quickly_if_sanitized)
     leat_is_sanitized(sanitized)
     if(sanitized)

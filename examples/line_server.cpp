@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Requests and answers, a line each, on connections that stay open: `nc 127.0.0.1 7777`. It shows what a protocol
-// of one's own does in a drain (SIGTERM): connections between two requests end at once, a request of which a
-// part has arrived is answered, and the answer says that it is the last one.
+// Requests and answers, a line each, on connections that stay open: `nc 127.0.0.1 7777`. It shows what a
+// protocol of one's own does in a drain (SIGTERM): connections between two requests end at once, a request of
+// which a part has arrived is answered, and the answer says that it is the last one.
 #include "arguments.hpp"
 #include "console.hpp"
 #include "server.hpp"
@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::size_t longest_request = 1000;
 
-/// Between two requests it waits no longer than until the server drains; within a request it waits for the rest.
+/// Between two requests it waits no longer than until the server drains; within a request it waits for the
+/// rest.
 leat::ReceiveOperation receive_more(leat::TcpStream& peer, bool is_in_request) {
     if (is_in_request) return peer.receive();
     return peer.receive(leat::until_drain);

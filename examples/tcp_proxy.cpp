@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 //
-// Passes each connection on to a server of your choice, both ways: `tcp_proxy --upstream 192.0.2.7:80`. The end of one
-// side's stream is passed on as well, while the other side may go on; a connection on which nothing moves for too long is
-// ended. SIGTERM lets those that are open finish; one that never pauses lasts until --drain-timeout. What it does for a
-// connection is `forward`.
+// Passes each connection on to a server of your choice, both ways: `tcp_proxy --upstream 192.0.2.7:80`. The
+// end of one side's stream is passed on as well, while the other side may go on; a connection on which
+// nothing moves for too long is ended. SIGTERM lets those that are open finish; one that never pauses lasts
+// until --drain-timeout. What it does for a connection is `forward`.
 #include "arguments.hpp"
 #include "console.hpp"
 #include "server.hpp"

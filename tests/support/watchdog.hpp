@@ -11,8 +11,8 @@
 
 namespace leat::test {
 
-/// Ends the process, and says what it was at, if nobody feeds it for so long that the executor itself must
-/// hang: a test sees by a time limit of its own to tasks that hang.
+/// Ends the process, and reports what it was doing, if nobody calls `feed` for so long that the executor must
+/// hang. Tests have limits of their own for tasks that hang.
 ///
 /// Thread-safety: the thread that made it; `what` is called on another one.
 class Watchdog {

@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(accept_that_always_fails_does_not_spin) {
     if (!can_inject()) return;
     std::string later = at(calls_until_first_connection("accept4") + 1) + "+";
     for (const char* error : {"EMFILE", "ENFILE", "ENOBUFS", "ENETDOWN"}) {
-        // A drain tries to accept who waits, to its last moment.
+        // A drain goes on trying to accept until its deadline.
         EchoServer server({.arguments = {"--drain-timeout", "0.5"},
                            .injection = Injection().fail("accept4", error, later)});
         Client early(server.endpoint());

@@ -34,7 +34,7 @@ public:
     OneShotClients(const Endpoint& server, std::size_t count) : server_(server) {
         const std::chrono::milliseconds pause(count);
         for (std::size_t i = 0; i < count; ++i)
-            threads_.emplace_back([this, pause] { ask_until_told(pause); });
+            threads_.emplace_back([this, pause] { ask_until_the_end(pause); });
     }
     ~OneShotClients() { stop(); }
 
@@ -51,7 +51,7 @@ public:
     }
 
 private:
-    void ask_until_told(std::chrono::milliseconds pause) {
+    void ask_until_the_end(std::chrono::milliseconds pause) {
         while (!may_end_) {
             std::string failure = ask_once();
             if (failure.empty()) {
@@ -116,8 +116,9 @@ void expect_no_failure_in_rolling_restarts(std::size_t client_count, const char*
 
     BOOST_TEST_MESSAGE(clients.answered() << " requests answered");
     BOOST_TEST(clients.answered() > client_count);
-    BOOST_TEST(clients.failures().empty(), clients.failures().size()
-                                               << " failed, the first: " << clients.failures().front());
+    const std::vector<std::string> failures = clients.failures();
+    const std::string first = failures.empty() ? "" : failures.front();
+    BOOST_TEST(failures.empty(), failures.size() << " failed, the first: " << first);
 }
 
 /// Clients of which a part of the request has come, and others that nobody has accepted yet, are asked for

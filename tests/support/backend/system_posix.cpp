@@ -361,7 +361,7 @@ void await_acknowledgements(NativeHandle socket) {
     for (;;) {
         tcp_info info{};
         socklen_t size = sizeof info;
-        // No other socket has such, and none is at its other end already.
+        // Only TCP sockets have this; a Unix socket's bytes are at its other end at once.
         if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || info.tcpi_unacked == 0) return;
         std::this_thread::yield();
     }
@@ -412,7 +412,7 @@ void ask_for_credentials(NativeHandle socket) {
 void fill_error_queue(NativeHandle socket, NativeHandle peer) {
     const int on = 1;
     checked(::setsockopt(socket, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof on), "setsockopt");
-    // Small pieces are copied all the same, and then nothing is to be told.
+    // Small pieces are copied, and cause no notification.
     const std::array<char, 20'000> bytes{};
     std::size_t left = static_cast<std::size_t>(
         checked(static_cast<int>(::send(socket, bytes.data(), bytes.size(), MSG_ZEROCOPY)), "send"));
