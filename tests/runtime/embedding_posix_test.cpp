@@ -322,8 +322,8 @@ BOOST_AUTO_TEST_CASE(handle_becomes_readable_when_a_thread_posts_after_a_run) {
 }
 
 BOOST_AUTO_TEST_CASE(handle_becomes_readable_when_a_source_does_after_a_run) {
-    Executor executor;
     StreamPair pair;
+    Executor executor;
     bool has_read = false;
     auto read = [&]() -> Task<> {
         std::array<std::byte, 8> buffer;
@@ -344,7 +344,7 @@ BOOST_AUTO_TEST_CASE(handle_becomes_readable_when_a_source_does_after_a_run) {
 BOOST_AUTO_TEST_CASE(handle_is_readable_after_a_run_that_left_something_to_do) {
     Executor executor;
     settle(executor);
-    Running<void> longer = executor.start(yield_often(5));
+    Running<void> longer = executor.start(yield_often(5000));
 
     executor.run_until(yield_often(1));
 
@@ -371,8 +371,8 @@ BOOST_AUTO_TEST_CASE(handle_is_refused_to_another_thread_by_its_own_name) {
 }
 
 BOOST_AUTO_TEST_CASE(edge_triggered_host_misses_nothing) {
-    Executor executor;
     StreamPair pair;
+    Executor executor;
     OwnedHandle set(::epoll_create1(EPOLL_CLOEXEC));
     epoll_event interest{};
     interest.events = EPOLLIN | EPOLLET;
