@@ -425,16 +425,17 @@ void Core::end_reads(Slot& slot) noexcept {
     // In interest mode nobody reads here, and other threads may change what is beside this flag.
     if (slot.use != Slot::Use::operations || slot.reads_end || selector_ == nullptr) return;
     slot.reads_end = true;
-    end_waiting_read(slot);
+    if (guard_.is_forked_child()) return;
+    // An accept is no read. Without one that waits, the next one is to be tried at once.
+    const OperationRecord* reader = slot.waiting(false);
+    if (reader != nullptr && !OperationAccess::finds_end(*reader, slot)) return;
+    selector_->end_reads(slot);
+    wake_foreign_loop();
 }
 
 void Core::begin_drain(Slot& slot) noexcept {
     if (slot.use != Slot::Use::operations || slot.is_draining || selector_ == nullptr) return;
     slot.is_draining = true;
-    end_waiting_read(slot);
-}
-
-void Core::end_waiting_read(Slot& slot) noexcept {
     if (guard_.is_forked_child()) return;
     const OperationRecord* reader = slot.waiting(false);
     if (reader == nullptr || !OperationAccess::finds_end(*reader, slot)) return;

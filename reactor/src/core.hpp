@@ -103,7 +103,6 @@ private:
     Slot* take_slot(Source& source, Slot::Use use) noexcept;
     void give_slot_back(Source& source) noexcept;
     void end_waiting(OperationRecord* operation) noexcept;
-    void end_waiting_read(Slot& slot) noexcept;
     void notify(std::uint32_t bits) noexcept;
     void wake_foreign_loop() noexcept;
     void prepare(Events& events) noexcept;

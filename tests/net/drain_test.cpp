@@ -284,6 +284,7 @@ BOOST_AUTO_TEST_CASE(handshake_that_ends_some_time_after_the_backlog_is_empty_is
         BOOST_TEST(listener.is_open());
 
         co_await client.write_all(bytes_of("0123456789"));
+        co_await pass(100ms);
         std::string answer = co_await read_to_end(client);
         BOOST_TEST(answer == "0123456789");
     });
