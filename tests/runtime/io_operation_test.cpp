@@ -493,6 +493,7 @@ BOOST_FIXTURE_TEST_CASE(a_million_ready_operations_give_way_and_keep_the_stack_f
         }
         is_over = true;
     });
+    executor.run();
 
     BOOST_TEST(turns_of_the_other >= count / 1000);
     BOOST_TEST(first - lowest <= most_stack);
