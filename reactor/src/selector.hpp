@@ -100,7 +100,8 @@ public:
     virtual void flush() noexcept {}
 
     /// A handle that is readable when `wait` would report something.
-    /// Errors: `operation_not_supported` where there is no such handle, and the system's; then `invalid_handle`.
+    /// Errors: `operation_not_supported` where there is no such handle, and the system's; it then returns
+    ///         `invalid_handle`.
     virtual NativeHandle native_handle(std::error_code& error) noexcept = 0;
 
     // ---- Any thread. ----

@@ -210,8 +210,8 @@ struct Cost {
     }
 };
 
-/// While nothing happens, beside `threads` that were there before. What costs something does so in every window of
-/// time; a single window may hold something else.
+/// While nothing happens, beside `threads` that were there before. What costs something does so in every window
+/// of time; a single window may hold something else.
 Task<Cost> cost_of_waiting(const Executor& executor, const std::set<int>& threads) {
     Cost cost;
     for (int window = 0; window < 5; ++window) {

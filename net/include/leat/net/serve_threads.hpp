@@ -66,7 +66,7 @@ struct ServeSnapshot {
 /// The way to end a running `serve` on several threads, and to look at it.
 ///
 /// Thread-safety: any thread; `look` in a task.
-/// Lifetime:      outlives the `serve` that was given it. For one: the next one fails with `leat::errc::busy`.
+/// Lifetime:      outlives the `serve` that was given it. For one: the next fails with `leat::errc::busy`.
 class ThreadedServeControl {
 public:
     ThreadedServeControl();

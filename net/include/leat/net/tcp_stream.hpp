@@ -237,8 +237,8 @@ public:
     /// A client that sends without a pause does not let such a read end: return after an answer if
     /// `is_draining`. For a header of fixed size `peek` first, then `read_exactly`.
     ///
-    /// Errors and cancellation are those of the read without the mark. One that finds bytes gives them, in a drain
-    /// too.
+    /// Errors and cancellation are those of the read without the mark. One that finds bytes gives them, in a
+    /// drain too.
     ///
     ///     std::size_t received = co_await peer.read(buffer, leat::until_drain);
     ///     if (received == 0) co_return;      // the peer has closed, or the server drains

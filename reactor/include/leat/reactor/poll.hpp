@@ -196,8 +196,8 @@ public:
     /// thread the owner, as the first `poll` would.
     ///
     /// Errors: `std::errc::operation_not_supported` where a backend has no such handle (IOCP);
-    ///         `leat::errc::busy` on another thread than the owner's, `leat::errc::forked` in a forked child; the
-    ///         system's when the handle is made, such as `std::errc::too_many_files_open`.
+    ///         `leat::errc::busy` on another thread than the owner's, `leat::errc::forked` in a forked child;
+    ///         the system's when the handle is made, such as `std::errc::too_many_files_open`.
     NativeHandle native_handle() const;
 
     /// While set, every `wake` makes `native_handle()` readable, as if `poll` were sleeping in it. For whoever
