@@ -6,17 +6,48 @@
 #include <leat/reactor/backend.hpp>
 #include <leat/reactor/clock.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
-/// What the servers among the examples are told on their command line.
+/// The command lines of the example servers.
 namespace arguments {
 
-/// What all of them are told.
+/// The options of one program. CLI11, which parses them, takes seconds to compile: only arguments.cpp includes it.
+class Parser {
+public:
+    Parser(std::string description, std::string name);
+    ~Parser();
+    Parser(const Parser&) = delete;
+    Parser& operator=(const Parser&) = delete;
+
+    const std::string& name() const noexcept { return name_; }
+
+    /// Adds an option with a value: `take` gets its text. A `std::invalid_argument` that `take` throws says what
+    /// is wrong with the value. `type` stands for the value in the help text.
+    void add(const std::string& option, const char* type, std::function<void(const std::string&)> take,
+             const char* help);
+
+    /// As `add`. The program refuses to start without the option.
+    void add_required(const std::string& option, const char* type,
+                      std::function<void(const std::string&)> take, const char* help);
+
+    /// Adds an option without a value: `flag` becomes true if it is given.
+    void add_flag(const std::string& option, bool& flag, const char* help);
+
+    /// Parses the command line. Gives an exit code if the program has nothing more to do: after --help and
+    /// --version. Errors: `std::invalid_argument`, with a sentence for the user.
+    std::optional<int> parse(int argc, char* argv[]);
+
+private:
+    struct Options;
+    std::string name_;
+    std::unique_ptr<Options> options_;
+};
+
+/// The settings that all servers have.
 struct Common {
     leat::Address address = leat::Address::loopback(7777);
     std::optional<leat::Backend> backend;
@@ -25,18 +56,16 @@ struct Common {
     std::size_t threads = 1;
 };
 
-/// Adds an option, whose text `take` is given. What that throws as `std::invalid_argument` is wrong with the option.
-void add(CLI::App& app, const std::string& name, const char* type,
-         std::function<void(const std::string&)> take, const char* help);
-
 /// Adds --listen, --backend, --max-connections, --drain-timeout, --drain-quiet, --lame-duck and --version.
-void add_common(CLI::App& app, Common& common);
+void add_common(Parser& parser, Common& common);
 
 /// Adds --threads, for a server whose handlers share nothing.
-void add_threads(CLI::App& app, Common& common);
+void add_threads(Parser& parser, Common& common);
 
-/// A whole number from one on. Errors: `std::invalid_argument`, as the next.
+/// A whole number from one on. Errors: `std::invalid_argument`.
 std::size_t parse_count(const std::string& text);
+
+/// A number of seconds from 0 to 1e9. Errors: `std::invalid_argument`.
 leat::Duration parse_seconds(const std::string& text);
 
 }  // namespace arguments

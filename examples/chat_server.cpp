@@ -15,8 +15,6 @@
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -256,30 +254,29 @@ leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     console::print("chat_server: served " + std::to_string(report.accepted) + " connections");
 }
 
-void add_arguments(CLI::App& app, Settings& settings) {
-    arguments::add_common(app, settings.common);
-    arguments::add(
-        app, "--idle-timeout", "SECONDS",
+void add_arguments(arguments::Parser& parser, Settings& settings) {
+    arguments::add_common(parser, settings.common);
+    parser.add(
+        "--idle-timeout", "SECONDS",
         [&](auto& text) { settings.common.serve.idle_timeout = arguments::parse_seconds(text); },
         "closes a connection on which nothing moves for so long; 0: never (0)");
-    arguments::add(
-        app, "--max-line", "BYTES", [&](auto& text) { settings.longest_line = arguments::parse_count(text); },
+    parser.add(
+        "--max-line", "BYTES", [&](auto& text) { settings.longest_line = arguments::parse_count(text); },
         "ends a connection that sends a longer line (1000)");
-    arguments::add(
-        app, "--max-queue", "LINES",
-        [&](auto& text) { settings.longest_queue = arguments::parse_count(text); },
+    parser.add(
+        "--max-queue", "LINES", [&](auto& text) { settings.longest_queue = arguments::parse_count(text); },
         "drops a member for which more lines wait (100)");
-    arguments::add(
-        app, "--patience", "SECONDS", [&](auto& text) { settings.patience = arguments::parse_seconds(text); },
+    parser.add(
+        "--patience", "SECONDS", [&](auto& text) { settings.patience = arguments::parse_seconds(text); },
         "how long a member that is dropped has to read why (5)");
 }
 
 }  // namespace
 
 int main(int argc, char* argv[]) {
-    CLI::App app("A chat in one room, until SIGTERM or SIGINT.", "chat_server");
+    arguments::Parser parser("A chat in one room, until SIGTERM or SIGINT.", "chat_server");
     Settings settings;
-    add_arguments(app, settings);
-    return server::run(app, argc, argv, settings.common,
+    add_arguments(parser, settings);
+    return server::run(parser, argc, argv, settings.common,
                        [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }

@@ -12,8 +12,6 @@
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task_group.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <array>
 #include <cstddef>
 #include <functional>
@@ -72,27 +70,27 @@ leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     console::print("echo_server: served " + summary(report));
 }
 
-void add_arguments(CLI::App& app, Settings& settings) {
-    arguments::add_common(app, settings.common);
-    arguments::add(
-        app, "--idle-timeout", "SECONDS",
+void add_arguments(arguments::Parser& parser, Settings& settings) {
+    arguments::add_common(parser, settings.common);
+    parser.add(
+        "--idle-timeout", "SECONDS",
         [&](auto& text) { settings.common.serve.idle_timeout = arguments::parse_seconds(text); },
         "closes a connection on which nothing moves for so long; 0: never (0)");
-    arguments::add(
-        app, "--stats", "SECONDS",
+    parser.add(
+        "--stats", "SECONDS",
         [&](auto& text) { settings.statistics_period = arguments::parse_seconds(text); },
         "prints a line each period; 0: none (0)");
-    arguments::add_threads(app, settings.common);
-    app.add_flag("--pooled-buffers", settings.pools_buffers,
-                 "lends each connection a buffer only while it has something to send back");
+    arguments::add_threads(parser, settings.common);
+    parser.add_flag("--pooled-buffers", settings.pools_buffers,
+                    "lends each connection a buffer only while it has something to send back");
 }
 
 }  // namespace
 
 int main(int argc, char* argv[]) {
-    CLI::App app("Sends back what it receives, until SIGTERM or SIGINT.", "echo_server");
+    arguments::Parser parser("Sends back what it receives, until SIGTERM or SIGINT.", "echo_server");
     Settings settings;
-    add_arguments(app, settings);
-    return server::run(app, argc, argv, settings.common,
+    add_arguments(parser, settings);
+    return server::run(parser, argc, argv, settings.common,
                        [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }

@@ -10,8 +10,6 @@
 #include <leat/net/drain.hpp>
 #include <leat/net/serve.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <chrono>
 #include <cstddef>
 #include <span>
@@ -58,9 +56,9 @@ leat::Task<> run_server(leat::Runtime& runtime, const arguments::Common& common)
 }  // namespace
 
 int main(int argc, char* argv[]) {
-    CLI::App app("Answers each line with a line, until SIGTERM or SIGINT.", "line_server");
+    arguments::Parser parser("Answers each line with a line, until SIGTERM or SIGINT.", "line_server");
     arguments::Common common;
-    arguments::add_common(app, common);
-    return server::run(app, argc, argv, common,
+    arguments::add_common(parser, common);
+    return server::run(parser, argc, argv, common,
                        [&](leat::Runtime& runtime) { return run_server(runtime, common); });
 }

@@ -55,26 +55,22 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
     co_return report;
 }
 
-int run(CLI::App& app, int argc, char* argv[], const arguments::Common& common,
+int run(arguments::Parser& parser, int argc, char* argv[], const arguments::Common& common,
         const std::function<leat::Task<>(leat::Runtime&)>& body) {
     constexpr int wrong_arguments = 2;
-    auto refuse = [&app](int status, const std::exception& error) {
-        console::complain(app.get_name() + ": " + error.what());
+    auto refuse = [&parser](int status, const std::exception& error) {
+        console::complain(parser.name() + ": " + error.what());
         return status;
     };
     console::prepare();
     try {
-        app.parse(argc, argv);
+        if (std::optional<int> exit_code = parser.parse(argc, argv)) return *exit_code;
         leat::RuntimeOptions options(common.threads);
         if (common.backend) options.executor.backend = *common.backend;
         leat::Runtime runtime(options);
         runtime.executor().run_until(body(runtime));
         return 0;
-    } catch (const CLI::Success& wish) {  // --help or --version
-        return app.exit(wish);
-    } catch (const CLI::Error& error) {
-        return refuse(wrong_arguments, error);
-    } catch (const std::invalid_argument& error) {  // of LEAT_BACKEND
+    } catch (const std::invalid_argument& error) {  // of the command line or of LEAT_BACKEND
         return refuse(wrong_arguments, error);
     } catch (const std::exception& error) {
         return refuse(1, error);

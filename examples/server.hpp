@@ -8,8 +8,6 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <functional>
 #include <string>
 
@@ -27,7 +25,7 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
 
 /// Parses the command line, makes a runtime, runs `body(runtime)` on its first executor to its end, and gives the exit code. What fails is one line on standard
 /// error: 2 if the arguments are wrong, 1 for the rest.
-int run(CLI::App& app, int argc, char* argv[], const arguments::Common& common,
+int run(arguments::Parser& parser, int argc, char* argv[], const arguments::Common& common,
         const std::function<leat::Task<>(leat::Runtime&)>& body);
 
 }  // namespace server

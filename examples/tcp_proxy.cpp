@@ -14,8 +14,6 @@
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -97,30 +95,29 @@ leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     console::print("tcp_proxy: served " + std::to_string(report.accepted) + " connections");
 }
 
-void add_arguments(CLI::App& app, Settings& settings) {
-    arguments::add_common(app, settings.common);
-    arguments::add(
-        app, "--upstream", "ADDRESS:PORT",
-        [&](auto& text) { settings.upstream = leat::Address::parse(text); }, "where to connect to");
-    app.get_option("--upstream")->required();
-    arguments::add(
-        app, "--connect-timeout", "SECONDS",
+void add_arguments(arguments::Parser& parser, Settings& settings) {
+    arguments::add_common(parser, settings.common);
+    parser.add_required(
+        "--upstream", "ADDRESS:PORT", [&](auto& text) { settings.upstream = leat::Address::parse(text); },
+        "where to connect to");
+    parser.add(
+        "--connect-timeout", "SECONDS",
         [&](auto& text) { settings.connect_timeout = arguments::parse_seconds(text); },
         "how long the upstream may take to accept (5)");
-    arguments::add(
-        app, "--idle-timeout", "SECONDS",
+    parser.add(
+        "--idle-timeout", "SECONDS",
         [&](auto& text) { settings.idle_timeout = arguments::parse_seconds(text); },
         "ends a connection on which nothing moves either way for so long; 0: never (300)");
-    arguments::add_threads(app, settings.common);
+    arguments::add_threads(parser, settings.common);
 }
 
 }  // namespace
 
 int main(int argc, char* argv[]) {
-    CLI::App app("Passes connections on, until SIGTERM or SIGINT.", "tcp_proxy");
+    arguments::Parser parser("Passes connections on, until SIGTERM or SIGINT.", "tcp_proxy");
     Settings settings;
     settings.common.serve.on_failure = complain_of_failure;
-    add_arguments(app, settings);
-    return server::run(app, argc, argv, settings.common,
+    add_arguments(parser, settings);
+    return server::run(parser, argc, argv, settings.common,
                        [&](leat::Runtime& runtime) { return run_server(runtime, settings); });
 }
