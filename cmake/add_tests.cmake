@@ -133,7 +133,7 @@ endfunction()
 #
 # Tests of whole programs: the examples among PROGRAMS, and the helpers, a program each, which the tests find under the
 # name LEAT_<NAME> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
-# its own name. SLOW names the suites that load the machine: label `slow`, one at a time. TRACED names those that meddle with
+# its own name. SLOW names the suites that load the machine: label `slow`, each case counts as two jobs. TRACED names those that meddle with
 # the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
 # process that is traced. A backend's name in capitals precedes those that are about that one alone, such as those that
 # meddle with its own calls; a build without it has no such suite. A case about backends that make the calls themselves has
@@ -176,14 +176,14 @@ function(leat_add_system_tests)
         string(REGEX REPLACE "_test\\.cpp$" "" unit ${file})
         set(labels system)
         set(timeout 120)
-        set(serial OFF)
+        set(processors 1)
         if(unit IN_LIST arg_SLOW)
             list(APPEND labels slow)
             if(unit IN_LIST arg_TRACED)
                 list(APPEND labels traced)
             endif()
             set(timeout 300)
-            set(serial ON)
+            set(processors 2)
         endif()
         # CTest must know the cases before they are compiled; a new case therefore configures anew.
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
@@ -206,7 +206,7 @@ function(leat_add_system_tests)
                     PROPERTIES LABELS "${labels}"
                                ENVIRONMENT "LEAT_BACKEND=${backend};${environment};${LEAT_TEST_ENVIRONMENT}"
                                SKIP_RETURN_CODE ${LEAT_SKIPPED}
-                               RUN_SERIAL ${serial}
+                               PROCESSORS ${processors}
                                TIMEOUT ${timeout})
             endforeach()
         endforeach()
