@@ -9,8 +9,11 @@
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/task_group.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <source_location>
 #include <system_error>
 
@@ -18,12 +21,48 @@ namespace leat::detail {
 
 class Server;
 
+/// How long a connection has moved too few bytes, in eight bytes of memory.
+///
+/// Times are ages of the server. They are kept in milliseconds, which wrap after 49 days: a length of more than
+/// 24 days is never reached. Bytes wrap after 4 GiB: at least that many count as 4 GiB less.
+class QuietTime {
+public:
+    /// For a connection that is never quiet.
+    QuietTime() noexcept = default;
+    QuietTime(std::uint64_t moved, Duration now) noexcept { restart(moved, now); }
+
+    void restart(std::uint64_t moved, Duration now) noexcept {
+        counted_ = static_cast<std::uint32_t>(moved);
+        since_ = static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(now).count());
+        // A millisecond late rather than never.
+        if (since_ == never) ++since_;
+    }
+
+    bool is_measured() const noexcept { return since_ != never; }
+    /// Since the last `restart`. Needs `is_measured`.
+    Duration length(Duration now) const noexcept {
+        const auto then = std::chrono::floor<std::chrono::milliseconds>(now).count();
+        const auto passed = static_cast<std::int32_t>(static_cast<std::uint32_t>(then) - since_);
+        return std::chrono::milliseconds(std::max(passed, 0));
+    }
+    /// Since the last `restart`.
+    std::uint32_t bytes(std::uint64_t moved) const noexcept {
+        return static_cast<std::uint32_t>(moved) - counted_;
+    }
+
+private:
+    static constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
+
+    std::uint32_t counted_ = 0;
+    std::uint32_t since_ = never;
+};
+
 /// What a server keeps of a connection, beside its handler's frame.
 class Connection : public GroupChild {
 public:
-    /// `now` is when it begins to be quiet, for a server that watches for that.
-    Connection(TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : GroupChild(group), watch_(source), since_(now) {}
+    /// `now`, an age of the server, is when the connection begins to be quiet.
+    Connection(TaskGroup& group, const Source& source, Duration now) noexcept
+        : GroupChild(group), watch_(source), quiet_(0, now) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
     /// `invalid_handle` once its handler has closed it.
@@ -33,15 +72,16 @@ public:
     virtual bool is_lingering() const noexcept { return false; }
 
     /// How long it has moved fewer than `bytes`, too short by at most the time between two calls. Zero after
-    /// `shut`.
-    Duration quiet_for(std::uint64_t bytes, TimePoint now) noexcept {
-        if (since_ > now) return Duration::zero();
-        if (moved() - counted_ >= bytes) be_busy(now);
-        return now - since_;
+    /// `shut`. More than 4 GiB are taken for 4 GiB.
+    Duration quiet_for(std::uint64_t bytes, Duration now) noexcept {
+        if (!quiet_.is_measured()) return Duration::zero();
+        constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
+        if (quiet_.bytes(moved()) >= std::min(bytes, most)) quiet_.restart(moved(), now);
+        return quiet_.length(now);
     }
 
     void shut() noexcept {
-        since_ = TimePoint::max();
+        quiet_ = QuietTime();
         NativeHandle handle = watch_.native_handle();
         if (handle == invalid_handle) return;
         std::error_code ignored;  // Gone already, then.
@@ -50,10 +90,10 @@ public:
     }
 
     /// Ends the reads `until_drain`, and counts anew how long it is quiet.
-    void drain(TimePoint now) noexcept {
+    void drain(Duration now) noexcept {
         end_marked_reads();
         watch_.keep_handle();
-        if (since_ <= now) be_busy(now);
+        if (quiet_.is_measured()) quiet_.restart(moved(), now);
     }
     /// For a drained connection: ends the reads `until_drain`, unless it is fresh. Then its first request may
     /// be under way.
@@ -69,7 +109,7 @@ public:
 
 protected:
     /// For a connection that is never quiet.
-    explicit Connection(TaskGroup& group) noexcept : GroupChild(group), since_(TimePoint::max()) {}
+    explicit Connection(TaskGroup& group) noexcept : GroupChild(group) {}
     ~Connection() = default;
 
     // Kept once in the group, not in each of them.
@@ -78,16 +118,8 @@ protected:
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
 
-    void be_busy(TimePoint now) noexcept {
-        counted_ = moved();
-        since_ = now;
-    }
-
     SourceWatch watch_;
-    // What it had moved when `quiet_for` last found that to be enough, and when that was.
-    std::uint64_t counted_ = 0;
-    // `TimePoint::max()`: it is never quiet.
-    TimePoint since_;
+    QuietTime quiet_;
 };
 
 /// A connection whose handler runs.
@@ -99,7 +131,7 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(ServedConnection) <= 80 + 2 * sizeof(NativeHandle), "there may be very many of these");
+static_assert(sizeof(ServedConnection) <= 72 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
 class Lingering final : public Connection {

@@ -146,6 +146,7 @@ private:
     bool has_to_wait() const noexcept;
     bool waits_for_connections() const noexcept;
     bool has_idle_timeout() const noexcept { return options_.idle_timeout > Duration::zero(); }
+    Duration age() const noexcept { return executor_.now() - beginning_; }
     bool ends_when_quiet() const noexcept {
         return drain_.is_finishing() && options_.drain_quiet > Duration::zero();
     }
@@ -174,9 +175,9 @@ private:
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
     void stop_new_connections() noexcept;
-    void drain_connection(Connection& connection, TimePoint now) noexcept;
+    void drain_connection(Connection& connection, Duration now) noexcept;
     void arm_sweep() noexcept;
-    void sweep(Connection& connection, TimePoint now) noexcept;
+    void sweep(Connection& connection, Duration now) noexcept;
     void expired() noexcept override;
     template <class Visit>
     void for_each_connection(Visit visit) const;
@@ -193,9 +194,11 @@ private:
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
     Drain drain_;
+    const TimePoint beginning_;
     // In a drain.
     std::size_t accepted_from_backlog_ = 0;
-    bool backlog_is_empty_ = false;
+    // Or the listener was closed: there is nothing left to accept.
+    bool has_accepted_all_ = false;
     // The listener drops new connections, until it is closed.
     bool is_filtered_ = false;
     bool handshakes_are_over_ = false;
@@ -322,6 +325,7 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
       options_(options),
       control_(control),
       drain_(executor, options, *this),
+      beginning_(executor.now()),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
     if (listener_ == nullptr) return;
@@ -376,7 +380,7 @@ bool Server::is_accepting() const noexcept {
     if (fatal_ || control_.stopping_) return false;
     if (!drain_.is_finishing()) return true;
     if (listener_ == nullptr) return !handover_->has_all(index_) && !drain_.is_over();
-    return !backlog_is_empty_ && !drain_.is_over();
+    return !has_accepted_all_ && !drain_.is_over();
 }
 
 /// For room, or for what the acceptor gives. In a drain a full server need not keep the port if nobody waits
@@ -384,7 +388,7 @@ bool Server::is_accepting() const noexcept {
 bool Server::has_to_wait() const noexcept {
     if (listener_ == nullptr) return true;
     // The listener was closed in the lame duck, or failed: nothing can be accepted before its end.
-    if (backlog_is_empty_ && !drain_.is_finishing()) return true;
+    if (has_accepted_all_ && !drain_.is_finishing()) return true;
     if (!is_full()) return false;
     return !drain_.is_finishing() || socket::has_waiting_connection(listener_->native_handle());
 }
@@ -393,7 +397,7 @@ bool Server::has_to_wait() const noexcept {
 /// next one.
 Duration Server::accept_from_backlog() noexcept {
     if (options_.keep_listener_open || !listener_->is_open() || accepted_from_backlog_ == longest_backlog) {
-        backlog_is_empty_ = true;
+        has_accepted_all_ = true;
         return Duration::zero();
     }
     std::error_code error;
@@ -404,7 +408,7 @@ Duration Server::accept_from_backlog() noexcept {
     if (!stream) {
         if (awaits_handshakes()) return pause_between_looks_at_handshakes;
         // One may have been finished between the two questions.
-        backlog_is_empty_ = std::exchange(handshakes_are_over_, true);
+        has_accepted_all_ = std::exchange(handshakes_are_over_, true);
         return Duration::zero();
     }
     ++accepted_from_backlog_;
@@ -500,7 +504,7 @@ Duration Server::accept_failed(const std::error_code& error) noexcept {
     if (failure == AcceptFailure::fatal) {
         // Whoever drains may close the listener as well.
         if (control_.draining_) {
-            backlog_is_empty_ = true;
+            has_accepted_all_ = true;
         } else {
             fatal_ = error;
             notice(Trouble::accepting_ended, error);
@@ -570,11 +574,11 @@ void Server::start(TcpStream&& stream) noexcept {
 }
 
 void Server::start_handler(TcpStream&& stream) {
-    const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
+    const Duration now = has_idle_timeout() || ends_when_quiet() ? age() : Duration::zero();
     auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), now);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it; the handler may have begun it.
-    if (drain_.is_finishing()) drain_connection(*connection, executor_.now());
+    if (drain_.is_finishing()) drain_connection(*connection, age());
     group_->adopt(*connection.release(), task.release().promise());
 }
 
@@ -674,7 +678,7 @@ void Server::begin_to_finish() noexcept {
     if (acceptance_ != nullptr) acceptance_->interrupt();
     // A handler that is about to be cancelled must not read an end first.
     if (!control_.stopping_) {
-        const TimePoint now = executor_.now();
+        const Duration now = age();
         for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
         arm_sweep();
     }
@@ -691,7 +695,7 @@ void Server::stop_new_connections() noexcept {
     end_of_handshakes_ = saturating_add(executor_.now(), longest_handshake);
 }
 
-void Server::drain_connection(Connection& connection, TimePoint now) noexcept {
+void Server::drain_connection(Connection& connection, Duration now) noexcept {
     connection.drain(now);
     if (!ends_when_quiet()) connection.end_reads();
 }
@@ -744,13 +748,13 @@ void Server::arm_sweep() noexcept {
 }
 
 void Server::expired() noexcept {
-    TimePoint now = executor_.now();
+    const Duration now = age();
     for_each_connection([&](Connection& each) { sweep(each, now); });
     if (connections() != 0) arm_sweep();
 }
 
 /// In a drain every byte counts, for the idle time-out too: there is one count for both.
-void Server::sweep(Connection& connection, TimePoint now) noexcept {
+void Server::sweep(Connection& connection, Duration now) noexcept {
     const Duration quiet = connection.quiet_for(drain_.is_finishing() ? 1 : options_.idle_bytes, now);
     if (drain_.is_finishing()) connection.end_marked_reads();
     if (ends_when_quiet() && quiet >= options_.drain_quiet) connection.end_reads();

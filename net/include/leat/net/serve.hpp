@@ -46,9 +46,10 @@ struct ServeOptions {
     std::size_t max_connections = std::numeric_limits<std::size_t>::max();
     /// A connection that moves no byte for this long is shut down in both directions: its handler reads the
     /// end of the stream, and can write nothing any more. Zero: none. Never early, late by at most a
-    /// quarter of it.
+    /// quarter of it and a millisecond. More than 24 days: never.
     Duration idle_timeout = Duration::zero();
-    /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
+    /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count. At
+    /// most 4 GiB: more counts as 4 GiB.
     std::uint64_t idle_bytes = 1;
     /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
     /// Meanwhile a health check can say so, and a load balancer stops sending. At `max_connections` a new
