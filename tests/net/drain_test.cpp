@@ -602,6 +602,24 @@ BOOST_AUTO_TEST_CASE(handler_finds_that_its_server_drains_wherever_it_asks) {
                boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(handler_may_begin_the_drain_as_it_is_called_and_is_served_to_its_end) {
+    const Address address = listener.local_address();
+    auto drain_and_answer = [&](TcpStream peer) {
+        control.drain();
+        return answer_one(std::move(peer));
+    };
+    ServeReport report = serve_during(drain_and_answer, [&]() -> Task<> {
+        TcpStream client = co_await connect_and_wait();
+        co_await pass(900ms);
+        co_await client.write_all(bytes_of("0123456789"));
+        std::string answer = co_await read_to_end(client);
+        BOOST_TEST(answer == "0123456789");
+        BOOST_TEST(is_refused(address));
+    });
+
+    BOOST_TEST(report.finished == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(tasks_that_wait_for_a_drain_go_on_in_turn_as_it_begins) {
     options.lame_duck = 10s;
     std::vector<int> order;

@@ -51,6 +51,20 @@ BOOST_AUTO_TEST_CASE(enters_may_fail_many_times_in_a_row) {
     }
 }
 
+// Longer than the thousand tries after which the server takes the kernel to be short of memory.
+BOOST_AUTO_TEST_CASE(server_survives_a_kernel_that_is_short_of_memory_for_long) {
+    if (!can_inject()) return;
+    EchoServer server({.injection = Injection().fail(enter, "EAGAIN", "30..5000"),
+                       .launcher = {"env", "LEAT_IO_URING_ENTRIES=1"}});
+
+    while (server.trace().injected(enter) < 4000)
+        count_served(server, 1);
+
+    expect_recovery(server);
+    BOOST_TEST(count_served(server, 10) == 10u);
+    expect_clean_end(server);
+}
+
 BOOST_AUTO_TEST_CASE(half_close_while_enters_fail_loses_nothing) {
     if (!can_inject()) return;
     for (const char* error : passing_errors) {
