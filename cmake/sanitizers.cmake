@@ -10,17 +10,19 @@ function(leat_is_sanitized result)
     endif()
 endfunction()
 
-# leat_compile_quickly_if_sanitized(): for the programs of this folder and those below. GCC needs twice as long to
-# optimize sanitized code, and half as long again for the arguments of the functions that report undefined behaviour. A
-# check that fails is a trap here, which the address sanitizer reports with the stack (handle_sigill). GCC does not trap
-# for a wrong dynamic type (vptr). The libraries are optimized, and report in words.
+# leat_compile_quickly_if_sanitized(): for the programs of this folder and those below. GCC needs twice as long
+# to optimize sanitized code, and half as long again for the arguments of the functions that report undefined
+# behaviour. So a failed check is a trap here. On x86 that is SIGILL, which the address sanitizer reports with
+# the stack (handle_sigill in the preset). GCC cannot trap for a wrong dynamic type (vptr): only the libraries
+# check that. The libraries are optimized, and report in words.
 macro(leat_compile_quickly_if_sanitized)
     leat_is_sanitized(sanitized)
     if(sanitized)
         add_compile_options(-O0)
     endif()
+    leat_is_sanitized(reports_traps address)
     leat_is_sanitized(checks_behaviour undefined)
-    if(checks_behaviour AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    if(reports_traps AND checks_behaviour AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
         add_compile_options(-fsanitize-undefined-trap-on-error)
     endif()
 endmacro()

@@ -15,7 +15,11 @@
 /// The command lines of the example servers.
 namespace arguments {
 
-/// The options of one program. CLI11, which parses them, takes seconds to compile: only arguments.cpp includes it.
+/// The options of one program.
+///
+/// Only arguments.cpp includes CLI11, which takes seconds to compile.
+///
+/// Lifetime: what `take` and `flag` refer to outlives `parse`.
 class Parser {
 public:
     Parser(std::string description, std::string name);
@@ -25,8 +29,8 @@ public:
 
     const std::string& name() const noexcept { return name_; }
 
-    /// Adds an option with a value: `take` gets its text. A `std::invalid_argument` that `take` throws says what
-    /// is wrong with the value. `type` stands for the value in the help text.
+    /// Adds an option with a value; `take` gets its text. `take` throws `std::invalid_argument` if the value is
+    /// wrong. `type` names the value in the help text.
     void add(const std::string& option, const char* type, std::function<void(const std::string&)> take,
              const char* help);
 

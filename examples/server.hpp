@@ -23,8 +23,8 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
       leat::ConnectionHandler handler,
       std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside = nullptr);
 
-/// Parses the command line, makes a runtime, runs `body(runtime)` on its first executor to its end, and gives the exit code. What fails is one line on standard
-/// error: 2 if the arguments are wrong, 1 for the rest.
+/// Parses the command line, makes a runtime, and runs `body(runtime)` on its first executor. Gives the exit
+/// code: 2 for wrong arguments, 1 for other failures; each prints one line on standard error.
 int run(arguments::Parser& parser, int argc, char* argv[], const arguments::Common& common,
         const std::function<leat::Task<>(leat::Runtime&)>& body);
 

@@ -4,58 +4,21 @@
 #pragma once
 
 #include "backend/socket.hpp"
+#include "src/quiet_time.hpp"
 
 #include <leat/reactor/clock.hpp>
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/task_group.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <exception>
-#include <limits>
 #include <source_location>
 #include <system_error>
 
 namespace leat::detail {
 
 class Server;
-
-/// How long a connection has moved too few bytes, in eight bytes of memory.
-///
-/// Times are ages of the server. They are kept in milliseconds, which wrap after 49 days: a length of more than
-/// 24 days is never reached. Bytes wrap after 4 GiB: at least that many count as 4 GiB less.
-class QuietTime {
-public:
-    /// For a connection that is never quiet.
-    QuietTime() noexcept = default;
-    QuietTime(std::uint64_t moved, Duration now) noexcept { restart(moved, now); }
-
-    void restart(std::uint64_t moved, Duration now) noexcept {
-        counted_ = static_cast<std::uint32_t>(moved);
-        since_ = static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(now).count());
-        // A millisecond late rather than never.
-        if (since_ == never) ++since_;
-    }
-
-    bool is_measured() const noexcept { return since_ != never; }
-    /// Since the last `restart`. Needs `is_measured`.
-    Duration length(Duration now) const noexcept {
-        const auto then = std::chrono::floor<std::chrono::milliseconds>(now).count();
-        const auto passed = static_cast<std::int32_t>(static_cast<std::uint32_t>(then) - since_);
-        return std::chrono::milliseconds(std::max(passed, 0));
-    }
-    /// Since the last `restart`.
-    std::uint32_t bytes(std::uint64_t moved) const noexcept {
-        return static_cast<std::uint32_t>(moved) - counted_;
-    }
-
-private:
-    static constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
-
-    std::uint32_t counted_ = 0;
-    std::uint32_t since_ = never;
-};
 
 /// What a server keeps of a connection, beside its handler's frame.
 class Connection : public GroupChild {
@@ -71,12 +34,12 @@ public:
     /// Whether its handler has ended, and it only waits for its peer.
     virtual bool is_lingering() const noexcept { return false; }
 
-    /// How long it has moved fewer than `bytes`, too short by at most the time between two calls. Zero after
-    /// `shut`. More than 4 GiB are taken for 4 GiB.
+    /// How long it has moved fewer than `bytes`, too short by at most the time between two calls and
+    /// `QuietTime::rounding`. Zero after `shut`. More than 16 MiB counts as 16 MiB.
     Duration quiet_for(std::uint64_t bytes, Duration now) noexcept {
         if (!quiet_.is_measured()) return Duration::zero();
-        constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
-        if (quiet_.bytes(moved()) >= std::min(bytes, most)) quiet_.restart(moved(), now);
+        const std::uint64_t enough = std::min<std::uint64_t>(bytes, QuietTime::most_bytes);
+        if (quiet_.bytes(moved()) >= enough) quiet_.restart(moved(), now);
         return quiet_.length(now);
     }
 

@@ -168,7 +168,7 @@ private:
     void hand_over(TcpStream&& stream) noexcept;
     void start(TcpStream&& stream) noexcept;
     void could_not_start() noexcept;
-    void linger(Source&& closed) noexcept;
+    bool linger(Source&& closed) noexcept;
     void leave_group() noexcept;
     void start_handler(TcpStream&& stream);
     void count_failure(std::exception_ptr failure) noexcept;
@@ -197,7 +197,7 @@ private:
     const TimePoint beginning_;
     // In a drain.
     std::size_t accepted_from_backlog_ = 0;
-    // Or the listener was closed: there is nothing left to accept.
+    // The backlog is empty, or the listener was closed.
     bool has_accepted_all_ = false;
     // The listener drops new connections, until it is closed.
     bool is_filtered_ = false;
@@ -587,14 +587,16 @@ void Server::start_handler(TcpStream&& stream) {
 void Server::connection_ended(Connection& connection, std::exception_ptr& failure,
                               bool was_unwound) noexcept {
     Source closed(connection.take_handle());
-    if (closed.is_open() && !was_unwound && !group_->is_cancelled()) linger(std::move(closed));
+    const bool lingers =
+        closed.is_open() && !was_unwound && !group_->is_cancelled() && linger(std::move(closed));
     if (was_unwound)
         ++report_.cancelled;
     else if (failure != nullptr)
         count_failure(std::exchange(failure, nullptr));
     else
         ++report_.finished;
-    if (handover_ != nullptr) handover_->count_down(index_);
+    // One that lingers takes a place until its end.
+    if (handover_ != nullptr && !lingers) handover_->count_down(index_);
     // There is room, or a descriptor, again; or this was the last that a drain waits for.
     wake();
     report_.bytes += connection.moved();
@@ -603,6 +605,7 @@ void Server::connection_ended(Connection& connection, std::exception_ptr& failur
 
 void Server::lingering_ended() noexcept {
     --lingering_;
+    if (handover_ != nullptr) handover_->count_down(index_);
     wake();
     leave_group();
 }
@@ -637,15 +640,17 @@ Task<> end_in_order(const Executor& executor, Source connection) {
 
 }  // namespace
 
-/// The drain waits for it, within its deadline.
-void Server::linger(Source&& closed) noexcept {
+/// The drain waits for it, within its deadline. False: there is no memory to wait with.
+bool Server::linger(Source&& closed) noexcept {
     try {
         auto lingering = std::make_unique<Lingering>(*group_);
         Task<> task = end_in_order(executor_, std::move(closed));
         ++lingering_;
         group_->adopt(*lingering.release(), task.release().promise());
+        return true;
     } catch (const std::bad_alloc&) {
         notice(Trouble::not_lingering, "out of memory");
+        return false;
     }
 }
 
@@ -743,7 +748,8 @@ void Server::arm_sweep() noexcept {
     if (ends_when_quiet()) shortest = std::min(shortest, options_.drain_quiet);
     if (shortest == Duration::max()) return;
     constexpr int sweeps_per_timeout = 4;
-    Duration interval = std::max(shortest / sweeps_per_timeout, shortest_sweep);
+    // So that the fourth sweep finds the whole time, in spite of the rounding.
+    const Duration interval = std::max((shortest + QuietTime::rounding) / sweeps_per_timeout, shortest_sweep);
     executor_.timers().arm(*this, saturating_add(executor_.now(), interval));
 }
 

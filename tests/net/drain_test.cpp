@@ -609,6 +609,7 @@ BOOST_AUTO_TEST_CASE(handler_may_begin_the_drain_as_it_is_called_and_is_served_t
         return answer_one(std::move(peer));
     };
     ServeReport report = serve_during(drain_and_answer, [&]() -> Task<> {
+        co_await pass(10s);
         TcpStream client = co_await connect_and_wait();
         co_await pass(900ms);
         co_await client.write_all(bytes_of("0123456789"));

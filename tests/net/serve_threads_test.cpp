@@ -13,10 +13,12 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -440,6 +442,61 @@ BOOST_AUTO_TEST_CASE(backlog_of_three_hundred_is_accepted_and_answered_in_a_drai
     });
 }
 
+BOOST_AUTO_TEST_CASE(connections_that_linger_in_a_drain_count_against_the_limit) {
+    for_each_sharing([](ThreadedServer& server, Sharing sharing) {
+        constexpr std::size_t count = 30;
+        constexpr std::size_t answer_size = 60'000;
+        server.options.max_connections = 2 * thread_count;
+        server.options.drain_timeout = 1min;
+        auto answer = [](TcpStream peer) -> Task<> {
+            std::array<std::byte, 1> request;
+            co_await peer.read_exactly(request);
+            const std::vector<std::byte> bytes(answer_size);
+            co_await peer.write_all(bytes);
+        };
+        std::deque<TcpStream> clients;
+        std::size_t handles_before = 0;
+        // They read nothing, so that what they are sent is not acknowledged.
+        server.options.on_listening = [&] {
+            for (std::size_t i = 0; i < count; ++i) {
+                clients.push_back(TcpStream::start_connect(server.address));
+                clients.back().set_receive_buffer_size(2048);
+                await_writable(clients.back().native_handle());
+                write_text(clients.back().native_handle(), "a");
+            }
+            handles_before = open_handles().size();
+            server.control.drain();
+        };
+        std::size_t most_handles = 0;
+        std::size_t answered = 0;
+        ServeReport report = server.serve_during(sharing, answer, [&]() -> Task<> {
+            while (!server.control.is_draining())
+                co_await sleep_for(1ms);
+            // Until all who can be accepted are, and have been answered.
+            for (int sample = 0; sample < 30; ++sample) {
+                co_await sleep_for(2ms);
+                most_handles = std::max(most_handles, open_handles().size());
+            }
+            auto read = [&](TcpStream& client) -> Task<> {
+                client.set_receive_buffer_size(1'000'000);
+                Result<std::string> text = co_await as_result(read_to_end(client));
+                if (text && text->size() == answer_size) ++answered;
+            };
+            auto read_all = [&](TaskGroup& group) -> Task<> {
+                for (TcpStream& client : clients)
+                    group.spawn(read, std::ref(client));
+                co_return;
+            };
+            co_await task_group(read_all);
+        });
+
+        BOOST_TEST(answered == count);
+        BOOST_TEST(report.finished == count);
+        // With a reserve, and one that is just being accepted on each thread.
+        BOOST_TEST(most_handles <= handles_before + server.options.max_connections + 2 * thread_count + 2);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(lame_duck_accepts_on_all_threads) {
     for_each_sharing([](ThreadedServer& server, Sharing sharing) {
         // So long that only `stop` ends it.
@@ -554,12 +611,14 @@ BOOST_AUTO_TEST_CASE(drain_amid_connections_that_come_cuts_no_answer_short) {
     const std::size_t rounds = stress_iterations(is_sanitized ? 5 : 30);
     for (std::size_t round = 0; round < rounds; ++round) {
         for_each_sharing([round](ThreadedServer& server, Sharing sharing) {
+            const std::size_t drain_at = 5 + round % 10;
             std::size_t answers = 0;
             ServeReport report = server.serve_during(sharing, echo, [&]() -> Task<> {
                 for (std::size_t i = 0;; ++i) {
-                    if (i == 5 + round % 10) server.control.drain();
-                    // The system does not refuse a connection in a drain; it ignores the attempt, and a peer tries again after a second.
-                    Result<TcpStream> stream = co_await as_result(timeout(100ms, server.connect()));
+                    if (i == drain_at) server.control.drain();
+                    // In a drain the system ignores a connect; the peer would try again only after a second.
+                    const Duration patience = i < drain_at ? Duration(1min) : Duration(100ms);
+                    Result<TcpStream> stream = co_await as_result(timeout(patience, server.connect()));
                     if (!stream) co_return;
                     Result<std::string> answer = co_await as_result(server.ask(*stream, "abc"));
                     if (!answer) co_return;
@@ -567,6 +626,7 @@ BOOST_AUTO_TEST_CASE(drain_amid_connections_that_come_cuts_no_answer_short) {
                     ++answers;
                 }
             });
+            BOOST_TEST(answers >= drain_at);
             BOOST_TEST(report.finished >= answers);
             BOOST_TEST(report.cancelled == 0u);
         });

@@ -203,8 +203,7 @@ BOOST_AUTO_TEST_CASE(vectored_write_all_goes_on_in_the_middle_of_a_buffer) {
     Progress progress;
     auto write = [&]() -> Task<> {
         std::span<const std::byte> all(sent);
-        std::array<ConstBuffer, 3> pieces{all.first(333'333), all.subspan(333'333, 1),
-                                          all.subspan(333'334)};
+        std::array<ConstBuffer, 3> pieces{all.first(333'333), all.subspan(333'333, 1), all.subspan(333'334)};
         co_await client.write_all(std::span<ConstBuffer>(pieces), progress);
         client.close();
     };

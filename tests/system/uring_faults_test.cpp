@@ -57,8 +57,11 @@ BOOST_AUTO_TEST_CASE(server_survives_a_kernel_that_is_short_of_memory_for_long) 
     EchoServer server({.injection = Injection().fail(enter, "EAGAIN", "30..5000"),
                        .launcher = {"env", "LEAT_IO_URING_ENTRIES=1"}});
 
-    while (server.trace().injected(enter) < 4000)
+    Deadline deadline;
+    while (server.trace().injected(enter) < 4000) {
         count_served(server, 1);
+        deadline.check("4000 refused calls");
+    }
 
     expect_recovery(server);
     BOOST_TEST(count_served(server, 10) == 10u);
