@@ -29,6 +29,12 @@ public:
     /// The same without becoming it.
     bool is_owner() const noexcept { return word_->load(std::memory_order_relaxed) == thread_number; }
 
+    /// Whether a thread is the owner, and another one than the caller.
+    bool has_other_owner() const noexcept {
+        const std::uintptr_t word = word_->load(std::memory_order_relaxed);
+        return word != thread_number && word != unowned && word != wiped;
+    }
+
     bool is_forked_child() const noexcept { return word_->load(std::memory_order_relaxed) == wiped; }
 
 private:

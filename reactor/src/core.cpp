@@ -173,11 +173,23 @@ bool Core::cancel_timer(TimerId timer) {
     if (guard_.is_forked_child()) return false;
     std::lock_guard lock(mutex_);
     auto entry = timer_deadlines_.find(static_cast<std::uint64_t>(timer));
-    if (entry == timer_deadlines_.end()) return false;
+    if (entry == timer_deadlines_.end()) {
+        // Others must not touch the owner's events.
+        if (guard_.is_owner()) skip_event_of(timer);
+        return false;
+    }
     timers_.erase(std::pair(entry->second, timer));
     timer_deadlines_.erase(entry);
     has_timers_.store(!timers_.empty(), std::memory_order_release);
     return true;
+}
+
+void Core::skip_event_of(TimerId timer) noexcept {
+    if (events_ == nullptr) return;
+    for (std::size_t i = 0; i < events_->size_; ++i) {
+        Event& entry = events_->entries_[i];
+        if (entry.is_timeout() && entry.timer_ == timer) entry.flags_ = 0;
+    }
 }
 
 void Core::notify(std::uint32_t bits) noexcept {
@@ -239,7 +251,7 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         bool was_closed = is_closed();
         bool is_last = limit.kind == Limit::Kind::immediate;
         std::optional<Duration> timeout;
-        if (is_last || events.size_ != 0 || !completions().is_empty() || was_closed)
+        if (is_last || events.size_ != 0 || !completions().is_empty() || was_closed || owes_woken_)
             timeout = Duration::zero();
         else
             timeout = time_to_wait(limit);
@@ -253,11 +265,13 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         if (events.size_ != 0 || !completions().is_empty()) {
             // What had no room is to be found by who waits for the handle.
             if (is_watched_ && !keep_operations && !completions().is_empty()) selector_->wake();
+            // Who polls for operations looks at what others left after each poll.
+            if ((woken & user_wake) != 0 && !keep_operations) owes_woken_ = true;
             return PollStatus::events;
         }
         if (was_closed) return PollStatus::closed;
         if (is_closed()) continue;
-        if ((woken & user_wake) != 0) return PollStatus::woken;
+        if (std::exchange(owes_woken_, false) || (woken & user_wake) != 0) return PollStatus::woken;
         if (is_last) return PollStatus::timed_out;
         // A signal, a spurious wake or a new timer: wait on for what is left.
         if (limit.kind == Limit::Kind::until && clock_.now() >= limit.deadline) return PollStatus::timed_out;

@@ -50,6 +50,7 @@ public:
     bool is_closed() const noexcept { return is_closed_.load(std::memory_order_acquire); }
     bool is_forked() const noexcept { return guard_.is_forked_child(); }
     bool is_owner() const noexcept { return guard_.is_owner(); }
+    bool has_other_owner() const noexcept { return guard_.has_other_owner(); }
 
     // Owner.
     struct Limit {
@@ -105,6 +106,7 @@ private:
     void end_waiting(OperationRecord* operation) noexcept;
     void notify(std::uint32_t bits) noexcept;
     void wake_foreign_loop() noexcept;
+    void skip_event_of(TimerId timer) noexcept;
     void prepare(Events& events) noexcept;
     void report_completions() noexcept;
     void take_due_timers();
@@ -122,6 +124,8 @@ private:
 
     // The owner's.
     Events* events_ = nullptr;
+    // A poll gave events, and was woken as well.
+    bool owes_woken_ = false;
     // Somebody has asked for the native handle.
     bool is_watched_ = false;
     // Whose turn it is when a batch has room for one kind only.

@@ -25,6 +25,8 @@ void Events::clear() noexcept {
 
 bool Events::stands(const Event& entry) const noexcept {
     if (entry.is_timeout()) return true;
+    // A timer that was cancelled since.
+    if (entry.flags_ == 0) return false;
     return entry.slot_->generation.load(std::memory_order_acquire) == entry.generation_;
 }
 

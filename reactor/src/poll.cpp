@@ -93,6 +93,7 @@ PollStatus Poll::poll_until(Events& events, TimePoint deadline) {
 }
 
 std::error_code Poll::own() noexcept { return core_->own(); }
+bool Poll::has_other_owner() const noexcept { return core_->has_other_owner(); }
 
 PollStatus Poll::wait(Events& events, std::optional<TimePoint> deadline) {
     using Kind = detail::Core::Limit::Kind;

@@ -60,6 +60,22 @@ BOOST_AUTO_TEST_CASE(due_timer_is_an_event_that_says_so) {
     BOOST_TEST((event.operation() == nullptr));
 }
 
+BOOST_FIXTURE_TEST_CASE(timer_that_a_handler_of_the_same_batch_cancels_is_not_reported, Fixture) {
+    std::vector<TimerId> timers;
+    for (std::uint64_t i = 0; i < 3; ++i)
+        timers.push_back(registrator.add_timer(start, Token(i)));
+    Events events;
+    poll.poll(events);
+
+    std::vector<std::uint64_t> reported;
+    for (const Event& event : events) {
+        reported.push_back(event.token().value());
+        if (event.token() == Token(0)) registrator.cancel_timer(timers[1]);
+    }
+
+    BOOST_TEST((reported == std::vector<std::uint64_t>{0, 2}));
+}
+
 BOOST_AUTO_TEST_CASE(timers_are_never_early) {
     Poll poll;
     Registrator registrator = poll.registrator();

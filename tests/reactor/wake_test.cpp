@@ -37,6 +37,16 @@ BOOST_AUTO_TEST_CASE(wake_before_the_poll_ends_it_at_once) {
     BOOST_TEST(events.is_empty());
 }
 
+BOOST_AUTO_TEST_CASE(wake_that_comes_with_events_is_reported_after_them) {
+    Events events;
+    registrator.add_timer(poll.clock().now(), Token(1));
+    registrator.wake();
+
+    BOOST_TEST(poll.poll(events) == PollStatus::events);
+    BOOST_TEST(poll.poll(events) == PollStatus::woken);
+    BOOST_TEST(glance(poll).status == PollStatus::timed_out);
+}
+
 BOOST_AUTO_TEST_CASE(wakes_coalesce_and_are_used_up) {
     registrator.wake();
     registrator.wake();

@@ -34,7 +34,8 @@ enum class PollStatus {
     /// `events` holds at least one.
     events,
     timed_out,
-    /// `Registrator::wake` or `Poll::wake` was called.
+    /// `Registrator::wake` or `Poll::wake` was called. If there are events too, they come first, and the next
+    /// poll that finds none reports the wake.
     woken,
     /// `close` was called; from then on each poll says so, after what was harvested.
     closed,
@@ -95,7 +96,7 @@ public:
     TimerId add_timer(TimePoint deadline, Token token);
 
     /// Takes the timer back. False if there is nothing to take: it has fired, or was cancelled, already, or this is a forked
-    /// child.
+    /// child. If its event is in the owner's `Events` and the owner calls this, iterating them skips it from now on.
     bool cancel_timer(TimerId timer);
 
     /// Ends the poll that runs, or else the next one. Several wakes may end the same poll; none is lost.
@@ -160,6 +161,8 @@ public:
 
     /// Makes the calling thread the owner, as the first `poll` would. Errors: `busy`, `forked`.
     std::error_code own() noexcept;
+    /// Whether another thread than the caller's is the owner.
+    bool has_other_owner() const noexcept;
 
     /// Starts `operation`. True: it has ended already and gives no event. False: an event will tell.
     ///
