@@ -38,6 +38,7 @@ void splice(TimerLink& to, TimerLink& from) noexcept {
 
 TimerWheel::TimerWheel(TimePoint now) noexcept : now_tick_(tick_of(now)) {
     make_empty(due_);
+    make_empty(never_);
     for (auto& level : slots_)
         for (TimerLink& list : level)
             make_empty(list);
@@ -50,6 +51,7 @@ TimerWheel::~TimerWheel() {
             static_cast<Timer*>(list.next)->disarm();
     };
     disarm_all(due_);
+    disarm_all(never_);
     for (auto& level : slots_)
         for (TimerLink& list : level)
             disarm_all(list);
@@ -57,17 +59,19 @@ TimerWheel::~TimerWheel() {
 
 std::uint64_t TimerWheel::tick_of(TimePoint instant) noexcept {
     Duration::rep nanoseconds = instant.time_since_epoch().count();
-    return nanoseconds > 0 ? static_cast<std::uint64_t>(nanoseconds) >> tick_bits : 0;
+    return nanoseconds > 0 ? static_cast<std::uint64_t>(nanoseconds) : 0;
 }
 
 void TimerWheel::arm(Timer& timer, TimePoint deadline) noexcept {
     timer.disarm();
     timer.deadline_ = deadline;
     std::uint64_t tick = tick_of(deadline);
-    if (tick > now_tick_)
+    if (deadline == TimePoint::max())
+        insert_before(never_, timer);
+    else if (tick > now_tick_)
         file(timer, tick);
     else
-        insert_due(timer);
+        insert_before(due_, timer);
 }
 
 void TimerWheel::file(Timer& timer, std::uint64_t tick) noexcept {
@@ -77,15 +81,6 @@ void TimerWheel::file(Timer& timer, std::uint64_t tick) noexcept {
     insert_before(slots_[level][slot], timer);
     occupied_[level] |= std::uint64_t{1} << slot;
     levels_ |= 1u << level;
-}
-
-void TimerWheel::insert_due(Timer& timer) noexcept {
-    TimerLink* position = &due_;
-    // From the back, since later arming mostly means a later deadline; equal ones stay in the order of arming.
-    while (position->previous != &due_ &&
-           static_cast<Timer*>(position->previous)->deadline_ > timer.deadline_)
-        position = position->previous;
-    insert_before(*position, timer);
 }
 
 std::optional<TimerWheel::Position> TimerWheel::first_slot() noexcept {
@@ -116,60 +111,16 @@ void TimerWheel::open_slot(const Position& position) noexcept {
     splice(opened, slots_[position.level][position.slot]);
     occupied_[position.level] &= ~(std::uint64_t{1} << position.slot);
 
-    TimerLink arrived;
-    make_empty(arrived);
-    bool is_sorted = true;
+    if (position.level == 0) return splice(due_, opened);
     while (!is_empty(opened)) {
         Timer& timer = *static_cast<Timer*>(opened.next);
         timer.disarm();
-        std::uint64_t tick = tick_of(timer.deadline_);
-        if (tick > now_tick_) {
+        const std::uint64_t tick = tick_of(timer.deadline_);
+        if (tick > now_tick_)
             file(timer, tick);
-            continue;
-        }
-        if (!is_empty(arrived) && static_cast<Timer*>(arrived.previous)->deadline_ > timer.deadline_)
-            is_sorted = false;
-        insert_before(arrived, timer);
+        else
+            insert_before(due_, timer);
     }
-    if (!is_sorted) sort(arrived);
-    splice(due_, arrived);
-}
-
-/// Stable, by merging ever longer runs.
-void TimerWheel::sort(TimerLink& list) noexcept {
-    std::array<TimerLink, 48> runs;
-    for (TimerLink& run : runs)
-        make_empty(run);
-    auto merge = [](TimerLink& first, TimerLink& second) {
-        TimerLink merged;
-        make_empty(merged);
-        while (!is_empty(first) && !is_empty(second)) {
-            bool from_second =
-                static_cast<Timer*>(second.next)->deadline_ < static_cast<Timer*>(first.next)->deadline_;
-            Timer& smallest = *static_cast<Timer*>(from_second ? second.next : first.next);
-            smallest.disarm();
-            insert_before(merged, smallest);
-        }
-        splice(merged, first);
-        splice(merged, second);
-        splice(first, merged);
-    };
-    while (!is_empty(list)) {
-        TimerLink carry;
-        make_empty(carry);
-        Timer& timer = *static_cast<Timer*>(list.next);
-        timer.disarm();
-        insert_before(carry, timer);
-        // Run i holds 2^i timers or none, all armed before those of the runs below it.
-        std::size_t i = 0;
-        for (; i + 1 < runs.size() && !is_empty(runs[i]); ++i) {
-            merge(runs[i], carry);
-            splice(carry, runs[i]);
-        }
-        splice(runs[i], carry);
-    }
-    for (std::size_t i = runs.size(); i-- > 0;)
-        merge(list, runs[i]);
 }
 
 std::size_t TimerWheel::expire(TimePoint now) noexcept {
@@ -183,11 +134,14 @@ std::size_t TimerWheel::expire(TimePoint now) noexcept {
     // Apart, so that what an expired timer arms waits for the next round.
     TimerLink firing;
     make_empty(firing);
-    while (!is_empty(due_)) {
-        Timer& timer = *static_cast<Timer*>(due_.next);
-        if (timer.deadline_ > now) break;
+    TimerLink due;
+    make_empty(due);
+    splice(due, due_);
+    while (!is_empty(due)) {
+        Timer& timer = *static_cast<Timer*>(due.next);
         timer.disarm();
-        insert_before(firing, timer);
+        // A clock that goes back brings nobody's deadline forward.
+        insert_before(timer.deadline_ <= now ? firing : due_, timer);
     }
     std::size_t fired = 0;
     for (; !is_empty(firing); ++fired) {
@@ -209,8 +163,7 @@ std::optional<TimePoint> TimerWheel::next_deadline() noexcept {
     TimePoint earliest = TimePoint::max();
     int seen = 0;
     for (const TimerLink* link = list.next; link != &list; link = link->next) {
-        if (++seen > short_list)
-            return TimePoint(Duration(static_cast<Duration::rep>(first->start << tick_bits)));
+        if (++seen > short_list) return TimePoint(Duration(static_cast<Duration::rep>(first->start)));
         earliest = std::min(earliest, static_cast<const Timer*>(link)->deadline_);
     }
     return earliest;

@@ -52,14 +52,14 @@ private:
     TimePoint deadline_;
 };
 
-/// The executor's timers: a hierarchical wheel of eight levels with 64 slots each, over ticks of 2^16 ns.
+/// The executor's timers: a hierarchical wheel of eleven levels with 64 slots each. A tick is a nanosecond.
 ///
 /// After Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987). A timer is filed by the highest digit
-/// (to the base 64) in which its tick differs from the current one, moves down as time comes nearer, and is
-/// sorted exactly within its last tick: so they fire by deadline, and among equal deadlines in the order of
-/// arming, never early.
+/// (to the base 64) in which its deadline differs from the current time, and moves down as time comes nearer. A
+/// slot of the lowest level holds timers of one instant: so timers fire by deadline, and among equal deadlines in
+/// the order of arming, never early. Those that are armed for the past fire in the order of arming.
 ///
-/// Complexity: arm and disarm O(1); each timer moves at most eight times. No allocation.
+/// Complexity: arm and disarm O(1) at every distance; each timer moves at most eleven times. No allocation.
 class TimerWheel {
 public:
     explicit TimerWheel(TimePoint now) noexcept;
@@ -67,7 +67,8 @@ public:
     TimerWheel& operator=(const TimerWheel&) = delete;
     ~TimerWheel();
 
-    /// A timer that is armed already is moved. A deadline in the past fires at the next `expire`.
+    /// A timer that is armed already is moved. A deadline in the past fires at the next `expire`;
+    /// `TimePoint::max()` never does.
     void arm(Timer& timer, TimePoint deadline) noexcept;
 
     /// Fires what is due at `now`; how many that were. What an expired timer arms fires at the next call at the earliest.
@@ -81,10 +82,9 @@ public:
     bool may_hold_timers() const noexcept { return levels_ != 0 || due_.next != &due_; }
 
 private:
-    static constexpr unsigned level_count = 8;
+    static constexpr unsigned level_count = 11;
     static constexpr unsigned slot_bits = 6;
     static constexpr unsigned slot_count = 1u << slot_bits;
-    static constexpr unsigned tick_bits = 16;
 
     struct Position {
         unsigned level;
@@ -96,16 +96,15 @@ private:
     std::optional<Position> first_slot() noexcept;
     void file(Timer& timer, std::uint64_t tick) noexcept;
     void open_slot(const Position& position) noexcept;
-    void insert_due(Timer& timer) noexcept;
-    static void sort(detail::TimerLink& list) noexcept;
 
     std::uint64_t now_tick_;
     // A bit a level, and a bit a slot: set when a timer is filed; when it is disarmed they stay and are cleared by
     // whoever finds the list empty.
     std::uint32_t levels_ = 0;
     std::array<std::uint64_t, level_count> occupied_{};
-    // Timers of the current tick and earlier, sorted by deadline.
+    // Timers of the current tick and earlier.
     detail::TimerLink due_;
+    detail::TimerLink never_;
     std::array<std::array<detail::TimerLink, slot_count>, level_count> slots_;
 };
 
