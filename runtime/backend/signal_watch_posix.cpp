@@ -130,9 +130,16 @@ void add_watcher(int signal) {
     throw_for(signal, errno);
 }
 
+/// Puts back what the signal had before, unless the program has given it another handler since.
+void restore(int signal) noexcept {
+    struct sigaction current{};
+    if (::sigaction(signal, nullptr, &current) == 0 && (current.sa_flags & SA_SIGINFO) == 0 &&
+        current.sa_handler == leat_handle_signal)
+        ::sigaction(signal, &former[static_cast<std::size_t>(signal)], nullptr);
+}
+
 void remove_watcher(int signal) noexcept {
-    if (--watchers[static_cast<std::size_t>(signal)] != 0) return;
-    ::sigaction(signal, &former[static_cast<std::size_t>(signal)], nullptr);
+    if (--watchers[static_cast<std::size_t>(signal)] == 0) restore(signal);
 }
 
 void remove_watchers(std::uint64_t wanted) noexcept {
@@ -143,12 +150,7 @@ void remove_watchers(std::uint64_t wanted) noexcept {
 /// In a forked child: what its parent watches is none of its business.
 void begin_anew() noexcept {
     for (std::size_t signal = 1; signal < watchers.size(); ++signal) {
-        if (std::exchange(watchers[signal], 0) == 0) continue;
-        // Unless it has one of its own by now.
-        struct sigaction current{};
-        if (::sigaction(static_cast<int>(signal), nullptr, &current) == 0 &&
-            current.sa_handler == leat_handle_signal)
-            ::sigaction(static_cast<int>(signal), &former[signal], nullptr);
+        if (std::exchange(watchers[signal], 0) != 0) restore(static_cast<int>(signal));
     }
     for (Place& place : places) {
         place.wanted.store(0);

@@ -15,6 +15,7 @@
 #include "src/inbox.hpp"
 #include "src/joined_text.hpp"
 #include "src/stall_watch.hpp"
+#include "src/unwinding.hpp"
 
 #include <leat/runtime/blocking_pool.hpp>
 #include <leat/runtime/io_operation.hpp>
@@ -73,6 +74,11 @@ std::uint64_t seed_from_system() {
 }  // namespace
 
 bool unwinding() noexcept { return is_unwinding; }
+
+detail::UnwindingScope::UnwindingScope(bool unwinds) noexcept
+    : before_(std::exchange(is_unwinding, unwinds)) {}
+
+detail::UnwindingScope::~UnwindingScope() { is_unwinding = before_; }
 
 Executor::Executor() : Executor(ExecutorOptions()) {}
 
@@ -183,6 +189,8 @@ public:
 
 private:
     Executor& executor_;
+    // A destructor may run an executor.
+    detail::UnwindingScope unwinding_{false};
 };
 
 void Executor::run() {
@@ -423,6 +431,8 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
         std::size_t run = run_some<is_watched>(wanted);
         budget -= run;
         if (run != wanted) break;
+        // A program in virtual time does not depend on how fast it runs.
+        if (options_.clock->is_virtual()) continue;
         TimePoint time = steady_clock().now();
         if (!started) {
             started = time;
@@ -477,10 +487,11 @@ void Executor::destroy_next_frame() noexcept {
     Wait& parent = task.parent();
     // The wait goes before the locals do, whose destructors may dump the tasks.
     task.wait_ = nullptr;
-    is_unwinding = true;
     begin_step<is_watched>();
-    task.handle().destroy();
-    is_unwinding = false;
+    {
+        detail::UnwindingScope unwinding(true);
+        task.handle().destroy();
+    }
     ++stats_.unwound_frames;
     parent.child_unwound();
     end_step<is_watched>();
@@ -587,6 +598,14 @@ void Executor::let_go_of_ended_roots() noexcept {
 }
 
 void Executor::shut_down() noexcept {
+    detail::UnwindingScope unwinding(false);
+    if (!inbox_->is_forked()) {
+        if (running_)
+            abort_with_tasks("it still runs: one of its own tasks destroys it, calls exit(), or another "
+                             "thread does");
+        if (roots_ != nullptr && poll_.has_other_owner())
+            abort_with_tasks("on another thread than its tasks belong to");
+    }
     running_ = true;
     is_ending_ = true;
     note_stack();
@@ -615,10 +634,11 @@ void Executor::shut_down() noexcept {
         deliver_completions<false>(whole_batch);
         run_ready<false>(resumes_between_looks);
         if (roots_ == nullptr) continue;
+        // Asked each time: a task that cannot be cancelled may be ready again and again.
+        if (steady_clock().now() >= give_up) abort_with_tasks("tasks did not end in time");
         if (is_idle()) {
             if (options_.clock->is_virtual() && can_jump() && !wait_for_work())
                 abort_with_tasks("tasks that cannot be cancelled wait for ever");
-            if (steady_clock().now() >= give_up) abort_with_tasks("tasks did not end in time");
             // What is waited for now comes from outside, rarely and soon.
             if (is_idle()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }

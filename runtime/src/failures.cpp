@@ -5,8 +5,10 @@
 // does, which the C++ runtime tells us (backend/exception_watch.hpp). See docs/adr/0014.
 #include <leat/runtime/failures.hpp>
 
+#include "backend/diagnostic.hpp"
 #include "backend/exception_watch.hpp"
 #include "src/failure.hpp"
+#include "src/joined_text.hpp"
 #include "src/places.hpp"
 
 #include <leat/runtime/executor.hpp>
@@ -183,7 +185,20 @@ bool attach(const std::exception_ptr& failure, const std::exception_ptr& other) 
 
 }  // namespace
 
+void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept {
+    const char* what = "a destructor threw an exception while its coroutine was destroyed";
+    try {
+        write_notice(std::string("leat: ") + what + ": " + text_of(failure));
+    } catch (...) {
+        write_notice(JoinedText({"leat: ", what}).text());
+    }
+    std::terminate();
+}
+
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept {
+    // The frame would be left half destroyed, and its task would end a second time.
+    if (unwinding()) [[unlikely]]
+        stop_for_throwing_destructor(failure);
     try {
         with_notes(failure, [&task](Notes& notes) {
             if (notes.trace.size() < longest_trace) notes.trace.emplace_back(task.definition(), task.line());

@@ -4,7 +4,19 @@
 #include <algorithm>
 #include <new>
 
+#if LEAT_IS_ADDRESS_SANITIZED
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace leat::detail {
+
+#if LEAT_IS_ADDRESS_SANITIZED
+void FramePool::poison(void* memory, std::size_t size) noexcept { ASAN_POISON_MEMORY_REGION(memory, size); }
+
+void FramePool::unpoison(void* memory, std::size_t size) noexcept {
+    ASAN_UNPOISON_MEMORY_REGION(memory, size);
+}
+#endif
 
 void* FramePool::allocate_slowly(std::size_t size) {
     std::size_t list = list_of(size);

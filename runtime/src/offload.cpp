@@ -35,6 +35,9 @@ void OffloadJob::tell(std::shared_ptr<OffloadJob>&& job) noexcept {
 
 bool OffloadWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
     if (is_stopped()) return true;
+    // Awaited before, or moved from.
+    if (job_ == nullptr || job_->executor_) [[unlikely]]
+        stop_for_spent_task();
     suspend();
     try {
         if (pool_ == nullptr) pool_ = executor().blocking_pool().core();

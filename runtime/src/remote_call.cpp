@@ -97,6 +97,9 @@ void CallState::finish() noexcept {
 
 bool RemoteCallWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
     if (is_stopped()) return true;
+    // Awaited before, or moved from.
+    if (call_ == nullptr || caller_) [[unlikely]]
+        stop_for_spent_task();
     suspend();
     try {
         caller_.emplace(executor().remote());

@@ -26,6 +26,7 @@ Root::Root(Executor& executor, TaskFrame& task, std::string name, std::source_lo
 }
 
 Root::~Root() {
+    demand_own_thread();
     // Only a kernel that fails in the middle of polling leads here; there is no frame to go on from.
     if (state_ == State::running) std::terminate();
     if (executor_ != nullptr && !is_orphan_) executor_->forget_root(*this);
@@ -33,7 +34,20 @@ Root::~Root() {
     if (task_ != nullptr) task_->handle().destroy();
 }
 
+void Root::demand_own_thread() const noexcept {
+    if (executor_ == nullptr || !executor_->poll().has_other_owner()) [[likely]]
+        return;
+    try {
+        stop_for_misuse(("a Running is used on another thread than its executor's; its task was started at " +
+                         place_of(origin_))
+                            .c_str());
+    } catch (const std::bad_alloc&) {
+        stop_for_misuse("a Running is used on another thread than its executor's");
+    }
+}
+
 void Root::cancel() noexcept {
+    demand_own_thread();
     if (has_ended() || !environment_.mark_cancelled()) return;
     cancel_waits(*task_);
 }
@@ -82,6 +96,7 @@ void Root::outlive_executor() noexcept {
 }
 
 void Root::throw_if_failed() {
+    demand_own_thread();
     if (state_ == State::running)
         throw std::system_error(make_error_code(errc::busy), "leat: the task has not ended");
     if (state_ == State::unwound) throw std::system_error(make_error_code(errc::cancelled), "leat: task");

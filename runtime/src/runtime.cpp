@@ -8,6 +8,7 @@
 #include <exception>
 #include <future>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 namespace leat {
@@ -110,6 +111,8 @@ void Runtime::start(RuntimeOptions&& options) {
     remotes_.reserve(count);
     threads_end_.emplace(wait_for_threads());
     own_ = std::make_unique<Executor>(options.executor);
+    // It is this thread's: run on another one, it fails with `busy`.
+    if (std::error_code error = own_->poll().own()) throw std::system_error(error, "leat: runtime");
     executors_.push_back(own_.get());
     remotes_.push_back(own_->remote());
     for (std::size_t index = 1; index < count; ++index) {
@@ -134,6 +137,8 @@ void Runtime::end() noexcept {
             [[maybe_unused]] detail::RuntimeThread* of_parent = thread.release();
         }
         running_threads_ = 0;
+    } else if (own_ != nullptr && own_->poll().has_other_owner()) {
+        detail::stop_for_misuse("a Runtime is destroyed on another thread than it was made on");
     }
     if (running_threads_ != 0) own_->run_until(std::move(*threads_end_));
     threads_.clear();

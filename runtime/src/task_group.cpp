@@ -2,6 +2,7 @@
 #include <leat/runtime/task_group.hpp>
 
 #include "src/failure.hpp"
+#include "src/unwinding.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -20,7 +21,7 @@ void GroupChild::child_finished(TaskFrame& task) noexcept {
     group_.unlink(*this);
     task.handle().destroy();
     ended(failure, false);
-    group_.child_ended(*this, std::move(failure));
+    group_.child_ended(*this, std::move(failure), false);
 }
 
 void GroupChild::child_unwound() noexcept {
@@ -28,7 +29,7 @@ void GroupChild::child_unwound() noexcept {
     std::exception_ptr failure;
     ended(failure, true);
     group_.wait_->anything_unwound_ = true;
-    group_.child_ended(*this, std::move(failure));
+    group_.child_ended(*this, std::move(failure), true);
 }
 
 void PreparedChild::start_in(TaskGroup& group) noexcept { start_in(group, group.environment()); }
@@ -59,10 +60,14 @@ void TaskGroup::unlink(detail::GroupChild& child) noexcept {
     if (child.next_sibling_ != nullptr) child.next_sibling_->previous_sibling_ = child.previous_sibling_;
 }
 
-void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept {
+void TaskGroup::child_ended(detail::GroupChild& child, std::exception_ptr failure,
+                            bool was_unwound) noexcept {
     --size_;
     // What it holds may reach for the group in its destructor, so the group goes on until that is over.
-    child.dispose();
+    {
+        detail::UnwindingScope unwinding(was_unwound);
+        child.dispose();
+    }
     if (failure != nullptr) fail(std::move(failure));
     admit();
     while (size_ == 0 && !joining_.is_empty())
@@ -130,6 +135,8 @@ std::string JoinOperation::describe() const {
 // ---- The group's own wait ----
 
 void TaskGroupWait::open() noexcept {
+    if (group_.wait_ != nullptr) [[unlikely]]
+        detail::stop_for_spent_task();
     stopping_ = environment().is_cancelled();
     group_.environment_.enter(environment());
     group_.wait_ = this;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <leat/reactor/error.hpp>
 #include <leat/runtime/callback.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
@@ -20,6 +21,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -168,6 +170,69 @@ BOOST_FIXTURE_TEST_CASE(exception_of_start_comes_out_of_the_await, VirtualTime) 
         }
         BOOST_TEST(caught == "cannot begin");
     });
+}
+
+BOOST_FIXTURE_TEST_CASE(exception_of_start_is_a_value_for_as_outcome_and_as_result, VirtualTime) {
+    run([&]() -> Task<> {
+        auto start = [](Callback<int>) { throw std::system_error(make_error_code(errc::busy)); };
+        Outcome<int> outcome = co_await as_outcome(leat::callback<int>(start));
+        Result<int> result = co_await as_result(leat::callback<int>(start));
+        Result<int> in_time = co_await as_result(timeout(1s, leat::callback<int>(start)));
+
+        BOOST_TEST(!outcome.has_value());
+        BOOST_TEST(result.error() == errc::busy);
+        BOOST_TEST(in_time.error() == errc::busy);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(call_of_a_start_that_then_fails_does_not_end_the_next_wait, VirtualTime) {
+    run([&]() -> Task<> {
+        auto start = [](Callback<int> done) {
+            done(1);
+            throw std::runtime_error("could not begin");
+        };
+        auto operation = leat::callback<int>(start);
+        Outcome<int> outcome = co_await as_outcome(leat::callback<int>(start));
+        BOOST_TEST(!outcome.has_value());
+        bool has_failed = false;
+        try {
+            co_await operation;
+        } catch (const std::runtime_error&) {
+            has_failed = true;
+        }
+        co_await sleep_for(1s);
+
+        BOOST_TEST(has_failed);
+        BOOST_TEST((elapsed() == 1s));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(start_may_cancel_its_own_scope_and_fail_after_that, VirtualTime) {
+    Log log;
+    std::optional<Callback<int>> kept;
+    run([&]() -> Task<> {
+        for (bool fails : {false, true}) {
+            auto body = [&](CancelScope& scope) -> Task<> {
+                Guard guard(log, "body");
+                auto start = [&](Callback<int> done) {
+                    kept = done;
+                    scope.cancel();
+                    if (fails) throw std::runtime_error("too late to begin");
+                };
+                co_await leat::callback<int>(start);
+            };
+            bool has_finished = co_await cancel_scope(body);
+            BOOST_TEST(!has_finished);
+            (*kept)(1);
+            kept.reset();
+        }
+        co_await sleep_for(1s);
+    });
+
+    BOOST_TEST(log.text() == "body! body!");
+    BOOST_TEST((elapsed() == 1s));
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("too late to begin") != std::string::npos, notices[0]);
 }
 
 BOOST_FIXTURE_TEST_CASE(call_after_a_cancellation_does_nothing, VirtualTime) {

@@ -118,6 +118,29 @@ public:
     int await_resume() const noexcept { return 3; }
 };
 
+// Cancels the scope of the task that awaits it, and then may fail.
+class CancelsItsScope {
+public:
+    CancelsItsScope(CancelScope& scope, Where where, bool fails) noexcept
+        : scope_(scope), where_(where), fails_(fails) {}
+
+    bool await_ready() const {
+        if (where_ == Where::ready) scope_.cancel();
+        return false;
+    }
+    void await_suspend(std::coroutine_handle<>) const {
+        scope_.cancel();
+        if (fails_) throw std::runtime_error("too late");
+    }
+    void await_resume() const noexcept {}
+    CancelAnswer await_cancel(std::coroutine_handle<>) const noexcept { return CancelAnswer::cancelled_now; }
+
+private:
+    CancelScope& scope_;
+    Where where_;
+    bool fails_;
+};
+
 class WithMember {
 public:
     NoSuspend operator co_await() const noexcept { return NoSuspend(); }
@@ -233,6 +256,28 @@ BOOST_FIXTURE_TEST_CASE(exception_from_any_part_comes_out_of_the_await, VirtualT
         }
         co_await yield();
     });
+}
+
+BOOST_FIXTURE_TEST_CASE(awaiter_may_cancel_its_own_scope_wherever_it_is_called, VirtualTime) {
+    Log log;
+    run([&]() -> Task<> {
+        for (Where where : {Where::ready, Where::suspend}) {
+            for (bool fails : {false, true}) {
+                auto body = [&](CancelScope& scope) -> Task<> {
+                    Guard guard(log, "body");
+                    CancelsItsScope awaiter(scope, where, fails);
+                    co_await awaiter;
+                };
+                bool has_finished = co_await cancel_scope(body);
+                BOOST_TEST(!has_finished);
+            }
+        }
+    });
+
+    BOOST_TEST(log.text() == "body! body! body! body!");
+    // One begins to wait and fails.
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("too late") != std::string::npos, notices[0]);
 }
 
 BOOST_AUTO_TEST_CASE(resumption_on_another_thread_continues_on_the_executor_s) {

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 // How a program ends that is told what it did wrong: seen from its parent, in a forked child.
+#include <leat/reactor/config.hpp>
 #include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/channel.hpp>
 #include <leat/runtime/executor.hpp>
+#include <leat/runtime/generator.hpp>
 #include <leat/runtime/interval.hpp>
+#include <leat/runtime/offload.hpp>
+#include <leat/runtime/remote_call.hpp>
+#include <leat/runtime/runtime.hpp>
 #include <leat/runtime/semaphore.hpp>
+#include <leat/runtime/shield.hpp>
+#include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/task_group.hpp>
 
 #include "support/child.hpp"
 
@@ -14,9 +22,11 @@
 #include <chrono>
 #include <coroutine>
 #include <csignal>
+#include <cstdlib>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 
 using namespace leat;
@@ -39,6 +49,51 @@ AsyncGenerator<int> received_from(Channel<int>& channel) {
 Task<> take_from(AsyncGenerator<int>& items) { co_await items.next(); }
 
 Task<> take_tick(Interval& interval) { co_await interval.tick(); }
+
+// Not of its own, whose destructors must not throw.
+class Throwing {
+public:
+    ~Throwing() noexcept(false) { throw std::runtime_error("it had to be closed"); }
+};
+
+Task<> hold_and_sleep() {
+    Throwing held;
+    co_await sleep_for(1h);
+}
+
+Task<> await_one_that_holds() { co_await hold_and_sleep(); }
+
+Generator<int> hold_and_yield() {
+    Throwing held;
+    co_yield 1;
+}
+
+AsyncGenerator<int> hold_and_yield_later() {
+    Throwing held;
+    co_await yield();
+    co_yield 1;
+}
+
+Task<> drop_after_an_item() {
+    AsyncGenerator<int> items = hold_and_yield_later();
+    co_await items.next();
+}
+
+// Has no end.
+Task<> be_ready_again_and_again() {
+    for (;;)
+        co_await yield();
+}
+
+#if LEAT_IS_ADDRESS_SANITIZED
+// Of a variable that goes with its frame.
+Task<> leave_behind(const int*& address) {
+    int local[32] = {7};
+    address = local;
+    co_await yield();
+    local[1] = local[0];
+}
+#endif
 
 class Never {
 public:
@@ -75,6 +130,36 @@ BOOST_AUTO_TEST_CASE(semaphore_destroyed_under_a_waiter_ends_the_program_with_a_
 
     BOOST_TEST(end.signal == SIGABRT);
     BOOST_TEST(end.text.find("semaphore") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(destructor_that_throws_in_a_cancelled_task_ends_the_program_with_a_sentence) {
+    for (auto* task : {hold_and_sleep, await_one_that_holds}) {
+        ChildEnd end = end_of_child([task] {
+            Executor executor;
+            Running<void> running = executor.start(task());
+            executor.turn();
+            running.cancel();
+            executor.run();
+        });
+
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("a destructor threw an exception while its coroutine was destroyed: "
+                                 "it had to be closed") != std::string::npos,
+                   end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(destructor_that_throws_in_a_dropped_generator_ends_the_program_with_a_sentence) {
+    ChildEnd end = end_of_child([] {
+        Generator<int> items = hold_and_yield();
+        static_cast<void>(items.begin());
+    });
+    ChildEnd async_end = end_of_child([] { run(drop_after_an_item()); });
+
+    for (const ChildEnd& each : {end, async_end}) {
+        BOOST_TEST(each.signal == SIGABRT);
+        BOOST_TEST(each.text.find("a destructor threw") != std::string::npos, each.text);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(generator_that_two_tasks_await_says_so_and_aborts) {
@@ -131,6 +216,38 @@ BOOST_AUTO_TEST_CASE(task_that_is_awaited_twice_says_so_and_aborts) {
     BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
 }
 
+BOOST_AUTO_TEST_CASE(call_on_another_thread_that_is_awaited_twice_says_so_and_aborts) {
+    ChildEnd offloaded = end_of_child([] {
+        run([]() -> Task<> {
+            auto call = offload([] { return 1; });
+            co_await call;
+            co_await call;
+        }());
+    });
+    ChildEnd called = end_of_child([] {
+        Executor executor;
+        auto call_itself = [&]() -> Task<> {
+            auto call = executor.remote().call([] { return 1; });
+            co_await call;
+            co_await call;
+        };
+        executor.run_until(call_itself());
+    });
+    ChildEnd grouped = end_of_child([] {
+        run([]() -> Task<> {
+            auto body = [](TaskGroup&) -> Task<> { co_return; };
+            auto group = task_group(body);
+            co_await group;
+            co_await group;
+        }());
+    });
+
+    for (const ChildEnd& end : {offloaded, called, grouped}) {
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(task_that_was_moved_from_cannot_be_run) {
     ChildEnd end = end_of_child([] {
         Task<int> task = ready(1);
@@ -180,6 +297,105 @@ BOOST_AUTO_TEST_CASE(started_task_whose_handle_was_moved_from_says_so_and_aborts
         BOOST_TEST(end.text.find("moved from") != std::string::npos, end.text);
     }
 }
+
+BOOST_AUTO_TEST_CASE(shielded_task_that_is_always_ready_is_named_in_time_too) {
+    ChildEnd end = end_of_child([] {
+        ExecutorOptions options;
+        options.shutdown_deadline = 10ms;
+        Executor executor(options);
+        Running<void> running =
+            executor.start([]() -> Task<> { co_await shield(be_ready_again_and_again()); }());
+        executor.turn();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("tasks did not end in time") != std::string::npos, end.text);
+    BOOST_TEST(end.text.find("be_ready_again_and_again") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(executor_destroyed_on_another_thread_names_the_tasks_that_are_left) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Executor> executor(std::in_place);
+        std::optional<Running<void>> running;
+        std::thread([&] {
+            running.emplace(executor->start(be_ready_again_and_again()));
+            executor->turn();
+        }).join();
+        executor.reset();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("on another thread") != std::string::npos, end.text);
+    BOOST_TEST(end.text.find("be_ready_again_and_again") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(executor_without_tasks_may_be_destroyed_on_another_thread) {
+    ChildEnd end = end_of_child([] {
+        Executor executor;
+        std::thread([&] { executor.run_until(ready(1)); }).join();
+    });
+
+    BOOST_TEST(end.signal == 0);
+    BOOST_TEST(end.text == "");
+}
+
+BOOST_AUTO_TEST_CASE(executor_destroyed_by_its_own_task_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Executor> executor(std::in_place);
+        auto destroy = [&]() -> Task<> {
+            executor.reset();
+            co_return;
+        };
+        executor->run_until(destroy());
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("it still runs") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(runtime_destroyed_on_another_thread_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Runtime> runtime(std::in_place, 2u);
+        std::thread([&] { runtime.reset(); }).join();
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("a Runtime is destroyed on another thread") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(running_that_is_used_on_another_thread_is_named_and_the_process_aborts) {
+    for (bool is_dropped : {false, true}) {
+        ChildEnd end = end_of_child([is_dropped] {
+            Executor executor;
+            std::optional<Running<void>> running(executor.start(be_ready_again_and_again()));
+            executor.turn();
+            std::thread([&] {
+                if (is_dropped)
+                    running.reset();
+                else
+                    running->cancel();
+            }).join();
+        });
+
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("a Running is used on another thread") != std::string::npos, end.text);
+        BOOST_TEST(end.text.find("posix_test.cpp") != std::string::npos, end.text);
+    }
+}
+
+#if LEAT_IS_ADDRESS_SANITIZED
+BOOST_AUTO_TEST_CASE(sanitizer_sees_a_use_of_a_frame_after_its_end) {
+    ChildEnd end = end_of_child([] {
+        run([]() -> Task<> {
+            const int* dangling = nullptr;
+            co_await leave_behind(dangling);
+            if (*dangling == 7) std::abort();
+        }());
+    });
+
+    BOOST_TEST(end.text.find("use-after-poison") != std::string::npos, end.text);
+}
+#endif
 
 BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_aborts) {
     ChildEnd end = end_of_child([] {

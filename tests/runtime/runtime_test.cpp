@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <leat/reactor/error.hpp>
 #include <leat/runtime/cpus.hpp>
 #include <leat/runtime/failures.hpp>
 #include <leat/runtime/offload.hpp>
@@ -20,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -40,6 +42,26 @@ BOOST_AUTO_TEST_CASE(there_are_as_many_executors_as_asked_for_or_cpus) {
     BOOST_TEST(one.size() == 1u);
     BOOST_TEST(three.size() == 3u);
     BOOST_TEST(by_default.size() == available_cpus());
+}
+
+BOOST_AUTO_TEST_CASE(there_is_no_remote_beyond_the_last_executor) {
+    Runtime runtime(2);
+
+    BOOST_CHECK_THROW(runtime.remote(2), std::out_of_range);
+}
+
+BOOST_AUTO_TEST_CASE(runtime_is_busy_for_other_threads_than_that_which_made_it) {
+    Runtime runtime(2);
+    std::error_code seen;
+    std::thread([&] {
+        try {
+            runtime.run([](Executor&) -> Task<> { co_return; });
+        } catch (const std::system_error& error) {
+            seen = error.code();
+        }
+    }).join();
+
+    BOOST_TEST(seen == errc::busy);
 }
 
 BOOST_AUTO_TEST_CASE(run_runs_a_task_on_each_and_the_first_on_the_calling_thread) {

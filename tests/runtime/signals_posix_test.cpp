@@ -160,6 +160,17 @@ BOOST_AUTO_TEST_CASE(no_handler_is_set_unless_asked_and_the_former_one_comes_bac
     ::signal(SIGUSR1, SIG_DFL);
 }
 
+BOOST_AUTO_TEST_CASE(handler_that_the_program_has_set_meanwhile_stays) {
+    {
+        Signals signals{SIGUSR1, SIGUSR2};
+        ::signal(SIGUSR1, leat_test_handler);
+    }
+
+    BOOST_TEST((handler_of(SIGUSR1) == leat_test_handler));
+    BOOST_TEST((handler_of(SIGUSR2) == SIG_DFL));
+    ::signal(SIGUSR1, SIG_DFL);
+}
+
 BOOST_AUTO_TEST_CASE(flood_of_signals_is_survived_and_the_last_one_is_seen) {
     constexpr int flood = is_sanitized ? 2'000 : 20'000;
     std::atomic<bool> may_begin = false;

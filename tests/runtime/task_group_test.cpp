@@ -2,6 +2,7 @@
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/failures.hpp>
+#include <leat/runtime/group_handle.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -20,6 +21,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
 
@@ -44,6 +46,16 @@ Task<> fail_at_once(std::string why) {
     co_return;
 }
 
+std::string long_text(const char* what) {
+    return std::string("longer than any string without memory: ") + what;
+}
+
+// Its parameter is a view of the argument, if that is a string.
+Task<> note_view(std::string_view text, Log& log) {
+    co_await sleep_for(1ms);
+    log.note(std::string(text));
+}
+
 // The text of what `body`, run as a group, throws; empty if nothing.
 template <class Body>
 Task<std::string> failure_of(Body& body) {
@@ -62,6 +74,81 @@ Task<std::string> failure_of(Body& body) {
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(task_group)
+
+BOOST_FIXTURE_TEST_CASE(argument_lives_in_the_child_also_if_the_parameter_is_a_view_of_it, VirtualTime) {
+    Log log;
+    auto note = [](std::string_view text, Log* to) -> Task<> { return note_view(text, *to); };
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(note_view, long_text("a"), std::ref(log));
+            group.spawn(note, long_text("b"), &log);
+            group.spawn_named("c", note, long_text("c"), &log);
+            co_await group.spawn_when_free(note, long_text("d"), &log);
+            GroupHandle handle = group.handle();
+            handle.spawn(note, long_text("e"), &log);
+        };
+        co_await leat::task_group(body);
+    });
+
+    BOOST_TEST(log.text() == long_text("a") + ' ' + long_text("b") + ' ' + long_text("c") + ' ' +
+                                 long_text("d") + ' ' + long_text("e"));
+}
+
+// What it was started with ends with it, as its variables do.
+BOOST_FIXTURE_TEST_CASE(what_a_cancelled_child_was_started_with_is_destroyed_as_a_part_of_its_unwinding,
+                        VirtualTime) {
+    Log log;
+    auto make_guard = [&log](const char* name) { return std::make_unique<Guard>(log, name); };
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            auto capturing = [guard = make_guard("capture")]() -> Task<> { co_await sleep_for(1h); };
+            auto by_reference = [](const std::unique_ptr<Guard>&) -> Task<> { co_await sleep_for(1h); };
+            auto ending = [](const std::unique_ptr<Guard>&) -> Task<> { co_await sleep_for(1ms); };
+            group.spawn(std::move(capturing));
+            group.spawn(by_reference, make_guard("argument"));
+            group.spawn(ending, make_guard("ended"));
+            co_await sleep_for(2ms);
+            group.cancel();
+        };
+        co_await leat::task_group(body);
+    });
+
+    BOOST_TEST(log.text() == "ended argument! capture!");
+}
+
+// An executor that runs in a destructor.
+BOOST_FIXTURE_TEST_CASE(tasks_of_an_executor_in_a_destructor_are_not_unwound, VirtualTime) {
+    Log log;
+    auto note_and_fail = [&log]() -> Task<> {
+        log.note(unwinding() ? "unwinding" : "running");
+        co_await yield();
+        throw std::runtime_error("no harm");
+    };
+    struct Runner {
+        Log& log;
+        std::function<Task<>()> task;
+        ~Runner() {
+            {
+                Executor inner;
+                BOOST_CHECK_THROW(inner.run_until(task()), std::runtime_error);
+                Running<void> cancelled = inner.start([]() -> Task<> { co_await sleep_for(1h); }());
+                inner.turn();
+            }
+            log.note(unwinding() ? "unwinding" : "running");
+        }
+    };
+    auto hold = [&]() -> Task<> {
+        Runner runner{log, note_and_fail};
+        co_await sleep_for(1h);
+    };
+
+    Running<void> running = executor.start(hold());
+    executor.turn();
+    running.cancel();
+    executor.run();
+
+    BOOST_TEST(log.text() == "running unwinding");
+}
 
 BOOST_AUTO_TEST_CASE(group_cannot_be_made_outside_its_await) {
     static_assert(!std::is_default_constructible_v<TaskGroup>);

@@ -59,6 +59,12 @@ public:
         return FinalSuspend();
     }
 
+    void unhandled_exception() noexcept {
+        if (is_destroyed_) [[unlikely]]
+            stop_for_throwing_destructor(std::current_exception());
+        TaskPromise<void>::unhandled_exception();
+    }
+
 private:
     friend class AsyncGenerator<T>;
     friend class NextOperation<T>;
@@ -68,6 +74,7 @@ private:
     // A temporary or what the generator has given up; else a variable of it, to be copied.
     bool may_take_ = false;
     bool is_awaited_ = false;
+    bool is_destroyed_ = false;
 };
 
 }  // namespace detail
@@ -189,7 +196,9 @@ private:
     }
     void destroy() noexcept {
         demand_idle();
-        if (promise_ != nullptr) std::exchange(promise_, nullptr)->handle().destroy();
+        if (promise_ == nullptr) return;
+        promise_->is_destroyed_ = true;
+        std::exchange(promise_, nullptr)->handle().destroy();
     }
     void demand_idle() const noexcept {
         if (promise_ != nullptr && promise_->is_awaited_) [[unlikely]]

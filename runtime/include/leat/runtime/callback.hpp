@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <coroutine>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,8 +93,23 @@ public:
         state_ = std::make_shared<detail::CallbackState<T>>(executor().remote());
         state_->waiting = this;
         state_->resume = [](Wait& wait) { static_cast<CallbackOperation&>(wait).resume_later(); };
-        start_(Callback<T>(state_));
+        // First, so that a cancellation from within `start` reaches this wait.
         suspend();
+        try {
+            start_(Callback<T>(state_));
+        } catch (...) {
+            if (was_cancelled()) {
+                detail::notice_failure(executor(),
+                                       "the start of a callback has failed after its cancellation",
+                                       std::current_exception());
+                return false;
+            }
+            // A call that was made already must not end the task's next wait.
+            state_->waiting = nullptr;
+            state_.reset();
+            resume_at_once();
+            throw;
+        }
         return false;
     }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
@@ -103,13 +119,15 @@ public:
 
     void cancel() noexcept override {
         // A value that has come wins, even if the executor has not been told yet.
-        if (state_->waiting == nullptr || state_->has_come()) return;
+        if (was_cancelled() || state_->has_come()) return;
         state_->waiting = nullptr;
         this->withdrawn();
     }
     std::string describe() const override { return "a callback"; }
 
 private:
+    bool was_cancelled() const noexcept { return state_->waiting == nullptr; }
+
     Start start_;
     std::shared_ptr<detail::CallbackState<T>> state_;
 };
@@ -122,7 +140,8 @@ private:
 /// Lifetime:     name `start` first, as above: GCC 12 destroys a capturing lambda beside an await twice.
 /// Errors:       what `start` throws.
 /// Cancellation: the task ends at once; the callback then does nothing. Whatever `start` began goes on: stop it
-///               in a destructor of the task, if it can be stopped.
+///               in a destructor of the task, if it can be stopped. `start` may cancel its own scope; what it throws
+///               after that is logged.
 template <class T, class Start>
 CallbackOperation<T, Start> callback(Start&& start) {
     return CallbackOperation<T, Start>(std::forward<Start>(start));

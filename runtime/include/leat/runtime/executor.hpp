@@ -110,7 +110,9 @@ struct ExecutorStats {
 ///
 /// Thread-safety: the owner's thread, for `remote()` and `dump_tasks()` too. What `remote()` gave is for any.
 /// Lifetime:      outlives its tasks and timers. Destroying it cancels the tasks that still run and turns until
-///                they have unwound. Sources bound to it may outlive it.
+///                they have unwound: on the owner's thread, and while nothing runs it. With tasks left on another
+///                thread, or inside one of its own tasks (by `exit` too), it names the tasks and aborts. Without
+///                tasks any thread may destroy it. Sources bound to it may outlive it.
 class Executor {
 public:
     /// Errors: those of `Poll`'s constructor.

@@ -81,6 +81,8 @@ public:
     bool await_ready() {
         if (is_stopped()) return false;
         if (awaiter_.await_ready()) return true;
+        // It may have cancelled the scope.
+        if (is_stopped()) return false;
         suspend();
         started_ = true;
         return false;
@@ -91,15 +93,21 @@ public:
     bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current()) {
         note_line(*this, line);
         if (!started_) return true;  // The scope was cancelled: the loop unwinds the task.
-        std::coroutine_handle<> handle = bridge_.open(*this, executor());
         try {
-            bool suspends = ask_to_suspend(handle);
-            if (!suspends) resume_at_once();
-            return suspends;
+            const bool suspends = ask_to_suspend(bridge_.open(*this, executor()));
+            // From within it was cancelled: the loop unwinds the task, whatever the answer.
+            if (suspends || is_withdrawn_) return true;
         } catch (...) {
+            if (is_withdrawn_) {
+                notice_failure(executor(), "an await_suspend has failed after its cancellation",
+                               std::current_exception());
+                return true;
+            }
             resume_at_once();
             throw;
         }
+        resume_at_once();
+        return false;
     }
 
     decltype(auto) await_resume() { return awaiter_.await_resume(); }
@@ -107,8 +115,10 @@ public:
     void cancel() noexcept override {
         if constexpr (CancellableForeign<Awaiter>) {
             // Resumed already: its result wins.
-            if (bridge_.was_resumed()) return;
-            if (awaiter_.await_cancel(bridge_.handle()) == CancelAnswer::cancelled_now) withdrawn();
+            if (is_withdrawn_ || bridge_.was_resumed()) return;
+            if (awaiter_.await_cancel(bridge_.handle()) != CancelAnswer::cancelled_now) return;
+            is_withdrawn_ = true;
+            withdrawn();
         }
     }
     std::string describe() const override { return "an awaitable of another library"; }
@@ -134,6 +144,7 @@ private:
     decltype(awaiter_of(std::declval<A>())) awaiter_;
     ForeignBridge bridge_;
     bool started_ = false;
+    bool is_withdrawn_ = false;
 };
 
 }  // namespace detail

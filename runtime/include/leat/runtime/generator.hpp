@@ -20,6 +20,9 @@ class Generator;
 
 namespace detail {
 
+// As wait.hpp declares it.
+[[noreturn]] void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept;
+
 /// For `co_yield`: a copy of what was yielded, since what the consumer does to an item must not change a variable of the generator.
 template <class T>
 class YieldCopy : public std::suspend_always {
@@ -50,7 +53,12 @@ public:
     std::suspend_always initial_suspend() const noexcept { return {}; }
     std::suspend_always final_suspend() const noexcept { return {}; }
     void return_void() const noexcept {}
-    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void unhandled_exception() noexcept {
+        exception_ = std::current_exception();
+        if (is_destroyed_) [[unlikely]]
+            stop_for_throwing_destructor(exception_);
+    }
+    void note_destruction() noexcept { is_destroyed_ = true; }
 
     std::suspend_always yield_value(Item& item) noexcept
         requires std::is_lvalue_reference_v<T>
@@ -87,6 +95,7 @@ public:
 private:
     Item* item_ = nullptr;
     std::exception_ptr exception_;
+    bool is_destroyed_ = false;
 };
 
 }  // namespace detail
@@ -107,7 +116,8 @@ private:
 /// Thread-safety: none; it may move between threads while nobody goes on in it.
 /// Lifetime:      reference parameters outlive it, as for every coroutine. An item is valid until the iterator goes
 ///                on. Destroying the generator destroys its variables, wherever it stands.
-/// Errors:        what it throws comes out of `begin()` or `++`, and is its end.
+/// Errors:        what it throws comes out of `begin()` or `++`, and is its end. An exception that leaves a destructor
+///                while the generator is destroyed is std::terminate.
 /// Complexity:    an item costs a call; the frame comes from the pool of frames.
 template <class T>
 class [[nodiscard("a generator does nothing until it is gone through")]] Generator
@@ -123,14 +133,12 @@ public:
     Generator(Generator&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
     Generator& operator=(Generator&& other) noexcept {
         if (this != &other) {
-            if (handle_) handle_.destroy();
+            destroy();
             handle_ = std::exchange(other.handle_, nullptr);
         }
         return *this;
     }
-    ~Generator() {
-        if (handle_) handle_.destroy();
-    }
+    ~Generator() { destroy(); }
 
     /// Computes the first item. Once: a generator has no second beginning.
     iterator begin() { return iterator(handle_); }
@@ -139,6 +147,11 @@ public:
 private:
     friend promise_type;
     explicit Generator(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
+    void destroy() noexcept {
+        if (!handle_) return;
+        handle_.promise().note_destruction();
+        handle_.destroy();
+    }
 
     std::coroutine_handle<promise_type> handle_;
 };

@@ -136,23 +136,27 @@ private:
     std::string name_;
 };
 
-// Whether a call with these parameters leaves nothing behind that refers to the caller's objects: a function or a
-// stateless callable that takes its parameters by value.
-template <class F>
+// Whether a call of the function F with arguments of these types leaves nothing behind that refers to the caller's
+// objects: each parameter is a value of its argument's own type. One of another type may be a view of the argument.
+template <class F, class... A>
 inline constexpr bool keeps_its_parameters = false;
-template <class R, class... P>
-inline constexpr bool keeps_its_parameters<R (*)(P...)> = !(std::is_reference_v<P> || ...);
-template <class R, class... P>
-inline constexpr bool keeps_its_parameters<R (*)(P...) noexcept> = !(std::is_reference_v<P> || ...);
-template <class C, class R, class... P>
-inline constexpr bool keeps_its_parameters<R (C::*)(P...) const> = !(std::is_reference_v<P> || ...);
+template <class R, class... P, class... A>
+    requires(sizeof...(P) == sizeof...(A))
+inline constexpr bool keeps_its_parameters<R (*)(P...), A...> = (std::is_same_v<P, A> && ...);
+template <class R, class... P, class... A>
+    requires(sizeof...(P) == sizeof...(A))
+inline constexpr bool keeps_its_parameters<R (*)(P...) noexcept, A...> = (std::is_same_v<P, A> && ...);
+template <class C, class R, class... P, class... A>
+    requires(sizeof...(P) == sizeof...(A))
+inline constexpr bool keeps_its_parameters<R (C::*)(P...) const, A...> = (std::is_same_v<P, A> && ...);
 
-template <class Callable>
+/// `Arguments` are decayed types: what a child would keep.
+template <class Callable, class... Arguments>
 constexpr bool is_self_contained() {
     if constexpr (std::is_pointer_v<Callable>)
-        return keeps_its_parameters<Callable>;
+        return keeps_its_parameters<Callable, Arguments...>;
     else if constexpr (std::is_empty_v<Callable> && requires { &Callable::operator(); })
-        return keeps_its_parameters<decltype(&Callable::operator())>;
+        return keeps_its_parameters<decltype(&Callable::operator()), Arguments...>;
     else
         return false;
 }
@@ -183,7 +187,7 @@ public:
     PreparedChild operator()(TaskGroup& group, std::source_location caller, Callable&& callable,
                              Arguments&&... arguments) {
         using Stored = std::decay_t<Callable>;
-        if constexpr (is_self_contained<Stored>()) {
+        if constexpr (is_self_contained<Stored, std::decay_t<Arguments>...>()) {
             ChildPointer child(make<PlainChild>(group, caller));
             return PreparedChild(std::move(child), std::invoke(std::forward<Callable>(callable),
                                                                std::forward<Arguments>(arguments)...));

@@ -18,7 +18,8 @@ class Interval;
 enum class MissedTicks {
     /// They follow one upon the other until the interval has caught up: as many ticks as periods.
     burst,
-    /// They are left out; the next tick is the next one on the clock's grid.
+    /// The first one comes at once, late; the others are left out. The next tick is the next one on the clock's
+    /// grid.
     skip,
     /// They are left out, and the grid moves: the next tick is a period after the late one. A tick is late that is taken
     /// more than 5 ms after its time, or an eighth of a period if that is less.

@@ -110,11 +110,19 @@ private:
     std::optional<Callee> callee_;
 };
 
+template <class T>
+inline constexpr bool is_running = false;
+template <class T>
+inline constexpr bool is_running<Running<T>> = true;
+
 template <class Callable, class... Arguments>
 class TypedCall final : public CallState {
 public:
     using Value = CallValue<Callable, Arguments...>;
     using value_type = typename Value::type;
+    static_assert(!is_running<value_type>,
+                  "a Running cannot leave its executor's thread: let the call return the task, or keep the "
+                  "Running there");
 
     template <class C, class... A>
     TypedCall(Remote&& target, C&& callable, A&&... arguments)

@@ -5,7 +5,10 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/wait.hpp>
 
+#include <coroutine>
+#include <cstddef>
 #include <exception>
+#include <source_location>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -48,21 +51,88 @@ concept ResultWait = std::derived_from<A, Wait> && requires(A& awaitable) {
 
 namespace detail {
 
-template <ResultWait A>
-class AsResult : public A {
-public:
-    using value_type = Result<typename A::value_type>;
-
-    explicit AsResult(A&& awaitable) noexcept : A(std::move(awaitable)) {}
-    value_type await_resume() { return A::result(); }
-    // For a deadline around it: what has failed is a value here.
-    Result<value_type> result() { return Result<value_type>(A::result()); }
-};
-
 // The `std::system_error` in `exception` as a code; any other exception is thrown.
 std::error_code code_or_rethrow(std::exception_ptr exception);
 // The same; what is attached to it, which no code can tell, becomes notices.
 std::error_code code_or_tell(Executor& executor, const std::exception_ptr& failure);
+
+/// A wait whose start may throw: the exception is kept, and becomes its result.
+template <class A>
+class KeptStart : public A {
+public:
+    explicit KeptStart(A&& awaitable) noexcept : A(std::move(awaitable)) {}
+
+    bool await_ready() noexcept {
+        try {
+            return A::await_ready();
+        } catch (...) {
+            failure_ = std::current_exception();
+            return true;
+        }
+    }
+    bool await_suspend(std::coroutine_handle<> handle,
+                       std::source_location line = std::source_location::current()) noexcept {
+        try {
+            return start(handle, line);
+        } catch (...) {
+            failure_ = std::current_exception();
+            return false;
+        }
+    }
+
+protected:
+    std::exception_ptr take_start_failure() noexcept { return std::exchange(failure_, nullptr); }
+
+private:
+    bool start(std::coroutine_handle<> handle, std::source_location line) {
+        A& wait = *this;
+        constexpr bool takes_line = requires { wait.await_suspend(handle, line); };
+        if constexpr (std::is_void_v<decltype(wait.await_suspend(handle))>) {
+            if constexpr (takes_line)
+                wait.await_suspend(handle, line);
+            else
+                wait.await_suspend(handle);
+            return true;
+        } else if constexpr (takes_line) {
+            return wait.await_suspend(handle, line);
+        } else {
+            return wait.await_suspend(handle);
+        }
+    }
+
+    std::exception_ptr failure_;
+};
+
+/// A wait whose start does not throw.
+template <class A>
+class SureStart : public A {
+public:
+    explicit SureStart(A&& awaitable) noexcept : A(std::move(awaitable)) {}
+
+protected:
+    std::nullptr_t take_start_failure() const noexcept { return nullptr; }
+};
+
+template <class A>
+using StartOf = std::conditional_t<noexcept(std::declval<A&>().await_ready()) &&
+                                       noexcept(std::declval<A&>().await_suspend(
+                                           std::declval<std::coroutine_handle<>>())),
+                                   SureStart<A>, KeptStart<A>>;
+
+template <ResultWait A>
+class AsResult : public StartOf<A> {
+public:
+    using value_type = Result<typename A::value_type>;
+
+    explicit AsResult(A&& awaitable) noexcept : StartOf<A>(std::move(awaitable)) {}
+    value_type await_resume() {
+        if (std::exception_ptr failure = this->take_start_failure())
+            return Unexpected<std::error_code>(code_or_tell(this->executor(), failure));
+        return A::result();
+    }
+    // For a deadline around it: what has failed is a value here.
+    Result<value_type> result() { return Result<value_type>(await_resume()); }
+};
 
 // What a task that has come to its end gives, once.
 template <class T>
@@ -140,13 +210,15 @@ public:
 };
 
 template <ResultWait A>
-class AsOutcome final : public A {
+class AsOutcome final : public StartOf<A> {
 public:
     using value_type = Outcome<typename A::value_type>;
 
-    explicit AsOutcome(A&& awaitable) noexcept : A(std::move(awaitable)) {}
+    explicit AsOutcome(A&& awaitable) noexcept : StartOf<A>(std::move(awaitable)) {}
 
     Outcome<typename A::value_type> await_resume() {
+        if (std::exception_ptr failure = this->take_start_failure())
+            return Unexpected<std::exception_ptr>(std::move(failure));
         try {
             if constexpr (std::is_void_v<typename A::value_type>) {
                 A::await_resume();

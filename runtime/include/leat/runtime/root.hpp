@@ -56,6 +56,9 @@ protected:
 private:
     enum class State { running, finished, unwound, spent };
 
+    /// For misuse: ends the program, naming the task.
+    void demand_own_thread() const noexcept;
+
     void end(State state) noexcept;
     void tell_failure() noexcept;
 
@@ -91,7 +94,7 @@ public:
 ///
 /// What was moved from can only be destroyed or assigned to, and a result taken only once: anything else says so and aborts.
 ///
-/// Thread-safety: the executor's thread.
+/// Thread-safety: the executor's thread; on another one its functions and its destructor say so and abort.
 /// Lifetime:      ends before the executor.
 template <class T>
 class [[nodiscard("destroying it cancels the task")]] Running {

@@ -63,8 +63,9 @@ Task<> call_for_executor(const Callable& callable, Executor& executor, std::size
 ///
 /// Thread-safety: the thread that made it; `size` and `remote` from any.
 /// Lifetime:      outlives what its executors run. Destroying it ends the other executors first, each cancelling its tasks on its
-///                own thread while executor 0 goes on to run, then executor 0, then the pool. Not inside a task. In a forked
-///                child it lets go of the parent's threads and ends its copy of executor 0.
+///                own thread while executor 0 goes on to run, then executor 0, then the pool. Not inside a task. On another
+///                thread than the one that made it, it says so and aborts. In a forked child it lets go of the
+///                parent's threads and ends its copy of executor 0.
 class Runtime {
 public:
     /// Errors: those of making an executor, a thread or the pool; what was made is ended first.
@@ -76,7 +77,8 @@ public:
     ~Runtime();
 
     std::size_t size() const noexcept { return executors_.size(); }
-    Remote remote(std::size_t index) const { return remotes_[index]; }
+    /// Errors: `std::out_of_range` for an `index` of `size()` or more.
+    Remote remote(std::size_t index) const { return remotes_.at(index); }
     /// That of the thread that made the runtime.
     Executor& executor() noexcept { return *executors_[0]; }
     BlockingPool& blocking_pool() noexcept { return *pool_; }

@@ -190,7 +190,7 @@ private:
 
     void unlink(detail::GroupChild& child) noexcept;
     /// Of one that was unlinked.
-    void child_ended(detail::GroupChild& child, std::exception_ptr failure) noexcept;
+    void child_ended(detail::GroupChild& child, std::exception_ptr failure, bool was_unwound) noexcept;
     bool has_room() const noexcept { return size_ < limit_ && waiting_for_room_.is_empty(); }
     /// Starts those that waited for room, as far as there is some.
     void admit() noexcept;

@@ -59,7 +59,7 @@ public:
     TimedWait(TimedWait&& other) noexcept
         : A(static_cast<A&&>(other)), limit_(other.limit_), expiry_(*this) {}
 
-    bool await_ready() {
+    bool await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) {
         if (A::await_ready()) return true;
         if (!this->environment().is_cancelled()) arm();
         return false;

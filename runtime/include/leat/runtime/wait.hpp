@@ -28,10 +28,14 @@ class TaskAwaiterBase;
 [[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
 // What was to give a task or its result has none: it was moved from, or has given it before.
 [[noreturn]] void stop_for_spent_task() noexcept;
+// A destructor has thrown `failure` while its coroutine is destroyed: says so, and terminates the program.
+[[noreturn]] void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept;
 
 // Keeps `other` beside `failure`, which is the one that is thrown; or else gives a notice of it.
 void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
                     const std::exception_ptr& other) noexcept;
+// Logs `what` and the exception, whatever the rate limit is.
+void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept;
 // For `async_trace`: the exception has left the task.
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
 }  // namespace detail
