@@ -4,13 +4,11 @@
 #pragma once
 
 #include "backend/socket.hpp"
-#include "src/quiet_time.hpp"
 
 #include <leat/reactor/clock.hpp>
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/task_group.hpp>
 
-#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <source_location>
@@ -23,9 +21,9 @@ class Server;
 /// What a server keeps of a connection, beside its handler's frame.
 class Connection : public GroupChild {
 public:
-    /// `now`, an age of the server, is when the connection begins to be quiet.
-    Connection(TaskGroup& group, const Source& source, Duration now) noexcept
-        : GroupChild(group), watch_(source), quiet_(0, now) {}
+    /// `now` is when it begins to be quiet, for a server that watches for that.
+    Connection(TaskGroup& group, const Source& source, TimePoint now) noexcept
+        : GroupChild(group), watch_(source), since_(now) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
     /// `invalid_handle` once its handler has closed it.
@@ -34,17 +32,16 @@ public:
     /// Whether its handler has ended, and it only waits for its peer.
     virtual bool is_lingering() const noexcept { return false; }
 
-    /// How long it has moved fewer than `bytes`, too short by at most the time between two calls and
-    /// `QuietTime::rounding`. Zero after `shut`. More than 16 MiB counts as 16 MiB.
-    Duration quiet_for(std::uint64_t bytes, Duration now) noexcept {
-        if (!quiet_.is_measured()) return Duration::zero();
-        const std::uint64_t enough = std::min<std::uint64_t>(bytes, QuietTime::most_bytes);
-        if (quiet_.bytes(moved()) >= enough) quiet_.restart(moved(), now);
-        return quiet_.length(now);
+    /// How long it has moved fewer than `bytes`, too short by at most the time between two calls. Zero after
+    /// `shut`.
+    Duration quiet_for(std::uint64_t bytes, TimePoint now) noexcept {
+        if (since_ > now) return Duration::zero();
+        if (moved() - counted_ >= bytes) be_busy(now);
+        return now - since_;
     }
 
     void shut() noexcept {
-        quiet_ = QuietTime();
+        since_ = TimePoint::max();
         NativeHandle handle = watch_.native_handle();
         if (handle == invalid_handle) return;
         std::error_code ignored;  // Gone already, then.
@@ -53,10 +50,10 @@ public:
     }
 
     /// Ends the reads `until_drain`, and counts anew how long it is quiet.
-    void drain(Duration now) noexcept {
+    void drain(TimePoint now) noexcept {
         end_marked_reads();
         watch_.keep_handle();
-        if (quiet_.is_measured()) quiet_.restart(moved(), now);
+        if (since_ <= now) be_busy(now);
     }
     /// For a drained connection: ends the reads `until_drain`, unless it is fresh. Then its first request may
     /// be under way.
@@ -72,7 +69,7 @@ public:
 
 protected:
     /// For a connection that is never quiet.
-    explicit Connection(TaskGroup& group) noexcept : GroupChild(group) {}
+    explicit Connection(TaskGroup& group) noexcept : GroupChild(group), since_(TimePoint::max()) {}
     ~Connection() = default;
 
     // Kept once in the group, not in each of them.
@@ -81,8 +78,16 @@ protected:
 private:
     void ended(std::exception_ptr& failure, bool was_unwound) noexcept override;
 
+    void be_busy(TimePoint now) noexcept {
+        counted_ = moved();
+        since_ = now;
+    }
+
     SourceWatch watch_;
-    QuietTime quiet_;
+    // What it had moved when `quiet_for` last found that to be enough, and when that was.
+    std::uint64_t counted_ = 0;
+    // `TimePoint::max()`: it is never quiet.
+    TimePoint since_;
 };
 
 /// A connection whose handler runs.
@@ -94,7 +99,7 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(ServedConnection) <= 72 + 2 * sizeof(NativeHandle), "there may be very many of these");
+static_assert(sizeof(ServedConnection) <= 80 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
 class Lingering final : public Connection {

@@ -146,7 +146,6 @@ private:
     bool has_to_wait() const noexcept;
     bool waits_for_connections() const noexcept;
     bool has_idle_timeout() const noexcept { return options_.idle_timeout > Duration::zero(); }
-    Duration age() const noexcept { return executor_.now() - beginning_; }
     bool ends_when_quiet() const noexcept {
         return drain_.is_finishing() && options_.drain_quiet > Duration::zero();
     }
@@ -175,9 +174,9 @@ private:
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
     void stop_new_connections() noexcept;
-    void drain_connection(Connection& connection, Duration now) noexcept;
+    void drain_connection(Connection& connection, TimePoint now) noexcept;
     void arm_sweep() noexcept;
-    void sweep(Connection& connection, Duration now) noexcept;
+    void sweep(Connection& connection, TimePoint now) noexcept;
     void expired() noexcept override;
     template <class Visit>
     void for_each_connection(Visit visit) const;
@@ -194,7 +193,6 @@ private:
     std::shared_ptr<Handover> handover_;
     std::size_t index_ = 0;
     Drain drain_;
-    const TimePoint beginning_;
     // In a drain.
     std::size_t accepted_from_backlog_ = 0;
     // The backlog is empty, or the listener was closed.
@@ -325,7 +323,6 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
       options_(options),
       control_(control),
       drain_(executor, options, *this),
-      beginning_(executor.now()),
       pause_length_(options.shortest_pause) {
     control_.server_ = this;
     if (listener_ == nullptr) return;
@@ -574,11 +571,11 @@ void Server::start(TcpStream&& stream) noexcept {
 }
 
 void Server::start_handler(TcpStream&& stream) {
-    const Duration now = has_idle_timeout() || ends_when_quiet() ? age() : Duration::zero();
+    const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
     auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), now);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it; the handler may have begun it.
-    if (drain_.is_finishing()) drain_connection(*connection, age());
+    if (drain_.is_finishing()) drain_connection(*connection, executor_.now());
     group_->adopt(*connection.release(), task.release().promise());
 }
 
@@ -683,7 +680,7 @@ void Server::begin_to_finish() noexcept {
     if (acceptance_ != nullptr) acceptance_->interrupt();
     // A handler that is about to be cancelled must not read an end first.
     if (!control_.stopping_) {
-        const Duration now = age();
+        const TimePoint now = executor_.now();
         for_each_connection([&](Connection& connection) { drain_connection(connection, now); });
         arm_sweep();
     }
@@ -700,7 +697,7 @@ void Server::stop_new_connections() noexcept {
     end_of_handshakes_ = saturating_add(executor_.now(), longest_handshake);
 }
 
-void Server::drain_connection(Connection& connection, Duration now) noexcept {
+void Server::drain_connection(Connection& connection, TimePoint now) noexcept {
     connection.drain(now);
     if (!ends_when_quiet()) connection.end_reads();
 }
@@ -748,19 +745,18 @@ void Server::arm_sweep() noexcept {
     if (ends_when_quiet()) shortest = std::min(shortest, options_.drain_quiet);
     if (shortest == Duration::max()) return;
     constexpr int sweeps_per_timeout = 4;
-    // So that the fourth sweep finds the whole time, in spite of the rounding.
-    const Duration interval = std::max((shortest + QuietTime::rounding) / sweeps_per_timeout, shortest_sweep);
+    Duration interval = std::max(shortest / sweeps_per_timeout, shortest_sweep);
     executor_.timers().arm(*this, saturating_add(executor_.now(), interval));
 }
 
 void Server::expired() noexcept {
-    const Duration now = age();
+    TimePoint now = executor_.now();
     for_each_connection([&](Connection& each) { sweep(each, now); });
     if (connections() != 0) arm_sweep();
 }
 
 /// In a drain every byte counts, for the idle time-out too: there is one count for both.
-void Server::sweep(Connection& connection, Duration now) noexcept {
+void Server::sweep(Connection& connection, TimePoint now) noexcept {
     const Duration quiet = connection.quiet_for(drain_.is_finishing() ? 1 : options_.idle_bytes, now);
     if (drain_.is_finishing()) connection.end_marked_reads();
     if (ends_when_quiet() && quiet >= options_.drain_quiet) connection.end_reads();

@@ -46,10 +46,9 @@ struct ServeOptions {
     std::size_t max_connections = std::numeric_limits<std::size_t>::max();
     /// A connection that moves no byte for this long is shut down in both directions: its handler reads the
     /// end of the stream, and can write nothing any more. Zero: none. Never early, late by at most a
-    /// quarter of it and 3 ms. Longer than 30 days: perhaps never.
+    /// quarter of it, or a millisecond if that is longer.
     Duration idle_timeout = Duration::zero();
     /// With `idle_timeout`: at least this many bytes are to move within it, so that a trickle does not count.
-    /// More than 16 MiB counts as 16 MiB.
     std::uint64_t idle_bytes = 1;
     /// How long a drain goes on accepting and serving as before, while `leat::is_draining` is true already.
     /// Meanwhile a health check can say so, and a load balancer stops sending. At `max_connections` a new
@@ -57,10 +56,10 @@ struct ServeOptions {
     /// own. Idle connections stay open during the lame duck.
     Duration lame_duck = Duration::zero();
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
-    /// is counted from the end of the lame duck; never early, late by at most a quarter of it and 3 ms. So what
-    /// has begun is finished: a request of which a part has come, an answer under way, a connection that has
-    /// just been accepted. Reads `until_drain` end without this wait, except on a connection that has moved
-    /// nothing yet. Zero: all reads end at once.
+    /// is counted from the end of the lame duck; never early, late by at most a quarter of it, or a
+    /// millisecond if that is longer. So what has begun is finished: a request of which a part has come, an
+    /// answer under way, a connection that has just been accepted. Reads `until_drain` end without this wait,
+    /// except on a connection that has moved nothing yet. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
