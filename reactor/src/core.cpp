@@ -223,7 +223,9 @@ NativeHandle Core::native_handle(std::error_code& error) noexcept {
     if (error) return invalid_handle;
     std::lock_guard lock(mutex_);
     NativeHandle handle = selector_->native_handle(error);
-    if (handle != invalid_handle) is_watched_ = true;
+    if (handle == invalid_handle) return handle;
+    is_watched_ = true;
+    if (owes_woken_) selector_->wake();
     return handle;
 }
 
@@ -263,10 +265,11 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         // Neither timers nor sources keep the others out for ever.
         if (room() == 0) timers_come_first_ = !timers_come_first_;
         if (events.size_ != 0 || !completions().is_empty()) {
-            // What had no room is to be found by who waits for the handle.
-            if (is_watched_ && !keep_operations && !completions().is_empty()) selector_->wake();
             // Who polls for operations looks at what others left after each poll.
             if ((woken & user_wake) != 0 && !keep_operations) owes_woken_ = true;
+            // What had no room, and a wake that is to be reported, are to be found by who waits for the handle.
+            if (is_watched_ && !keep_operations && (owes_woken_ || !completions().is_empty()))
+                selector_->wake();
             return PollStatus::events;
         }
         if (was_closed) return PollStatus::closed;

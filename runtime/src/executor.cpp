@@ -634,8 +634,9 @@ void Executor::shut_down() noexcept {
         deliver_completions<false>(whole_batch);
         run_ready<false>(resumes_between_looks);
         if (roots_ == nullptr) continue;
-        // Asked each time: a task that cannot be cancelled may be ready again and again.
-        if (steady_clock().now() >= give_up) abort_with_tasks("tasks did not end in time");
+        // Not only when idle: a task that cannot be cancelled may be ready again and again. What unwinds does end.
+        if (unwinding_ == nullptr && steady_clock().now() >= give_up)
+            abort_with_tasks("tasks did not end in time");
         if (is_idle()) {
             if (options_.clock->is_virtual() && can_jump() && !wait_for_work())
                 abort_with_tasks("tasks that cannot be cancelled wait for ever");

@@ -46,6 +46,9 @@ bool OffloadWait::await_suspend(std::coroutine_handle<>, std::source_location li
         job_->waiting_ = this;
         refusal_ = pool_->submit(job_);
     } catch (...) {
+        // It may be tried again.
+        job_->executor_.reset();
+        job_->waiting_ = nullptr;
         resume_at_once();
         throw;
     }

@@ -2,6 +2,7 @@
 #include <leat/runtime/remote_call.hpp>
 
 #include "src/inbox.hpp"
+#include "src/unwinding.hpp"
 
 namespace leat::detail {
 
@@ -89,7 +90,10 @@ void CallState::Callee::child_unwound() noexcept {
 
 /// Whoever waits may go, and all that the call refers to, as soon as it is told.
 void CallState::finish() noexcept {
-    drop_callable();
+    {
+        UnwindingScope unwinding(outcome_ == Outcome::unwound);
+        drop_callable();
+    }
     if (end_ != nullptr) end_->call_ended();
 }
 
@@ -105,6 +109,8 @@ bool RemoteCallWait::await_suspend(std::coroutine_handle<>, std::source_location
         caller_.emplace(executor().remote());
         is_under_way_ = call_->send(call_, *this, line);
     } catch (...) {
+        // It may be tried again.
+        caller_.reset();
         resume_at_once();
         throw;
     }

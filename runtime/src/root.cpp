@@ -37,6 +37,8 @@ Root::~Root() {
 void Root::demand_own_thread() const noexcept {
     if (executor_ == nullptr || !executor_->poll().has_other_owner()) [[likely]]
         return;
+    // Its thread may have ended before.
+    if (has_ended() && !executor_->is_running()) return;
     try {
         stop_for_misuse(("a Running is used on another thread than its executor's; its task was started at " +
                          place_of(origin_))

@@ -139,6 +139,8 @@ void Runtime::end() noexcept {
         running_threads_ = 0;
     } else if (own_ != nullptr && own_->poll().has_other_owner()) {
         detail::stop_for_misuse("a Runtime is destroyed on another thread than it was made on");
+    } else if (own_ != nullptr && own_->is_running()) {
+        detail::stop_for_misuse("a Runtime is destroyed by one of its own tasks");
     }
     if (running_threads_ != 0) own_->run_until(std::move(*threads_end_));
     threads_.clear();

@@ -339,6 +339,35 @@ BOOST_AUTO_TEST_CASE(executor_without_tasks_may_be_destroyed_on_another_thread) 
     BOOST_TEST(end.text == "");
 }
 
+BOOST_AUTO_TEST_CASE(running_that_has_ended_may_be_used_once_its_executor_s_thread_has_ended) {
+    ChildEnd end = end_of_child([] {
+        Executor executor;
+        std::optional<Running<int>> running;
+        std::thread([&] {
+            running.emplace(executor.start(ready(1)));
+            executor.run();
+        }).join();
+        if (running->get() != 1) std::abort();
+    });
+
+    BOOST_TEST(end.signal == 0);
+    BOOST_TEST(end.text == "");
+}
+
+BOOST_AUTO_TEST_CASE(runtime_destroyed_by_its_own_task_says_so_and_aborts) {
+    ChildEnd end = end_of_child([] {
+        std::optional<Runtime> runtime(std::in_place, 2u);
+        auto destroy = [&]() -> Task<> {
+            runtime.reset();
+            co_return;
+        };
+        runtime->executor().run_until(destroy());
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("by one of its own tasks") != std::string::npos, end.text);
+}
+
 BOOST_AUTO_TEST_CASE(executor_destroyed_by_its_own_task_says_so_and_aborts) {
     ChildEnd end = end_of_child([] {
         std::optional<Executor> executor(std::in_place);

@@ -76,6 +76,14 @@ Task<Counted> give_counted(Duration duration) {
     co_return Counted(3);
 }
 
+// The second time comes when the scope's body is gone.
+Task<> cancel_twice(CancelScope& scope) {
+    co_await sleep_for(1s);
+    scope.cancel();
+    co_await yield();
+    scope.cancel();
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(when_any)
@@ -317,13 +325,7 @@ BOOST_FIXTURE_TEST_CASE(cancelled_from_outside_all_end_and_then_the_awaiting_tas
     run([&]() -> Task<> {
         auto body = [&](CancelScope& scope) -> Task<> {
             Guard guard(log, "body");
-            auto canceller = [&]() -> Task<> {
-                co_await sleep_for(1s);
-                scope.cancel();
-                co_await yield();
-                scope.cancel();
-            };
-            Running<void> running = executor.start(canceller());
+            Running<void> running = executor.start(cancel_twice(scope));
             co_await leat::when_any(guarded(log, "a", 1h), guarded(log, "b", 2h));
             log.note("resumed");
         };
