@@ -134,8 +134,7 @@ endfunction()
 # Tests of whole programs: the examples among PROGRAMS, and the helpers, a program each, which the tests find under the
 # name LEAT_<NAME> in the environment. One CTest entry a case, so that a case which the machine cannot run is a skip with
 # its own name. SLOW names the suites that load the machine: label `slow`; each case counts as two of CTest's
-# jobs. TRACED names those that meddle with
-# the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
+# jobs. TRACED names those that meddle with the system calls of a program: label `traced`, not to be run under a sanitizer, since the leak checker cannot work in a
 # process that is traced. A backend's name in capitals precedes those that are about that one alone, such as those that
 # meddle with its own calls; a build without it has no such suite. A case about backends that make the calls themselves has
 # the label `readiness`, as in leat_add_tests.

@@ -29,8 +29,8 @@ public:
 
     const std::string& name() const noexcept { return name_; }
 
-    /// Adds an option with a value; `take` gets its text. `take` throws `std::invalid_argument` if the value is
-    /// wrong. `type` names the value in the help text.
+    /// Adds an option with a value; `take` gets its text. `take` throws `std::invalid_argument` if the value
+    /// is wrong. `type` names the value in the help text.
     void add(const std::string& option, const char* type, std::function<void(const std::string&)> take,
              const char* help);
 

@@ -267,7 +267,7 @@ PollStatus Core::poll(Events& events, Limit limit, bool keep_operations) {
         if (events.size_ != 0 || !completions().is_empty()) {
             // Who polls for operations looks at what others left after each poll.
             if ((woken & user_wake) != 0 && !keep_operations) owes_woken_ = true;
-            // What had no room, and a wake that is to be reported, are to be found by who waits for the handle.
+            // Whoever waits for the handle finds what had no room, and a wake that is to be reported.
             if (is_watched_ && !keep_operations && (owes_woken_ || !completions().is_empty()))
                 selector_->wake();
             return PollStatus::events;

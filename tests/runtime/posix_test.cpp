@@ -86,7 +86,7 @@ Task<> be_ready_again_and_again() {
 }
 
 #if LEAT_IS_ADDRESS_SANITIZED
-// Of a variable that goes with its frame.
+// Gives the address of a variable that goes with its frame.
 Task<> leave_behind(const int*& address) {
     int local[32] = {7};
     address = local;

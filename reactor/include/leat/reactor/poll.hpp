@@ -96,7 +96,8 @@ public:
     TimerId add_timer(TimePoint deadline, Token token);
 
     /// Takes the timer back. False if there is nothing to take: it has fired, or was cancelled, already, or this is a forked
-    /// child. If its event is in the owner's `Events` and the owner calls this, iterating them skips it from now on.
+    /// child. If its event is in the owner's `Events` and the owner calls this, iterating them skips it from
+    /// now on.
     bool cancel_timer(TimerId timer);
 
     /// Ends the poll that runs, or else the next one. Several wakes may end the same poll; none is lost.

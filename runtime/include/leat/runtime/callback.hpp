@@ -140,8 +140,8 @@ private:
 /// Lifetime:     name `start` first, as above: GCC 12 destroys a capturing lambda beside an await twice.
 /// Errors:       what `start` throws.
 /// Cancellation: the task ends at once; the callback then does nothing. Whatever `start` began goes on: stop it
-///               in a destructor of the task, if it can be stopped. `start` may cancel its own scope; what it throws
-///               after that is logged.
+///               in a destructor of the task, if it can be stopped. `start` may cancel its own scope; what it
+///               throws after that is logged.
 template <class T, class Start>
 CallbackOperation<T, Start> callback(Start&& start) {
     return CallbackOperation<T, Start>(std::forward<Start>(start));
