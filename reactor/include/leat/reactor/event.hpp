@@ -74,8 +74,8 @@ std::ostream& operator<<(std::ostream& out, const Event& event);
 
 /// Room for the events of one `Poll::poll`, filled anew by each.
 ///
-/// While it is iterated, entries whose source was removed, modified or closed since, timers that were cancelled,
-/// and operations that were destroyed, are skipped: what a handler ends is not reported to it afterwards.
+/// While it is iterated, entries whose source was removed, modified or closed since, timers that were
+/// cancelled, and operations that were destroyed, are skipped: what a handler ends is not reported to it afterwards.
 ///
 ///     Events events(64);
 ///     poll.poll(events);
