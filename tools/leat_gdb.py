@@ -179,8 +179,10 @@ def print_tasks(executor):
         frame, depth = stack.pop()
         frame = Object("leat::TaskFrame", frame)
         number += 1
-        wait = frame["wait_"]
-        started, name = beginning(int(frame["parent_"]) & ~3)
+        # The low bits of its parent are marks; with the highest of them, its exception stands where its wait did.
+        parent = int(frame["parent_"])
+        wait = 0 if parent & 4 else frame["wait_"]
+        started, name = beginning(parent & ~7)
         definition, line = Place(frame["definition_"]), Place(frame["line_"])
         if int(wait) != 0:
             state = f" at {line} waits for {description(wait)}"

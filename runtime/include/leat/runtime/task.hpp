@@ -101,13 +101,13 @@ public:
         }
         child_->parent_ |= TaskFrame::is_awaited | TaskFrame::is_starting;
         child_->handle().resume();
-        if (child_->parent_ != 0) {
+        if (child_->has_parent()) {
             child_->parent_ &= ~TaskFrame::is_starting;
             return true;
         }
         if (!executor.consume_budget()) [[unlikely]] {
             // A dump may come before this task goes on, and asks the child whose it is.
-            begin_task(*child_, environment(), *this);
+            child_->parent_ |= reinterpret_cast<std::uintptr_t>(static_cast<Wait*>(this));
             executor.make_ready(*this);
             return true;
         }
@@ -196,8 +196,9 @@ public:
     std::suspend_always initial_suspend() const noexcept { return {}; }
     FinalSuspend final_suspend() const noexcept { return {}; }
     void unhandled_exception() noexcept {
-        exception_ = std::current_exception();
-        note_passage(exception_, *this);
+        std::exception_ptr failure = std::current_exception();
+        note_passage(failure, *this);
+        fail(std::move(failure));
     }
 
     template <class U>
@@ -299,7 +300,7 @@ Task<T> TaskPromise<T>::get_return_object(std::source_location definition) noexc
 
 inline void TaskFrame::end() noexcept {
     if ((parent_ & is_starting) != 0) [[likely]]
-        parent_ = 0;
+        parent_ &= has_failed;
     else if ((parent_ & is_awaited) != 0)
         static_cast<detail::TaskAwaiterBase&>(parent()).child_ended();
     else

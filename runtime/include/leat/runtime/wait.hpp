@@ -6,6 +6,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <source_location>
 #include <string>
@@ -140,7 +141,7 @@ private:
 /// false. `await_suspend` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
 ///
 /// Thread-safety: the executor's thread only.
-class Wait {
+class alignas(8) Wait {
 public:
     Wait() noexcept {}
     // Movable until awaited: a wait that moves is attached to nothing yet.
@@ -224,7 +225,7 @@ private:
 /// The part of a coroutine frame that does not depend on its result: where it stands in the tree of tasks.
 class TaskFrame {
 public:
-    TaskFrame() noexcept = default;
+    TaskFrame() noexcept : wait_(nullptr) {}
     TaskFrame(const TaskFrame&) = delete;
     TaskFrame& operator=(const TaskFrame&) = delete;
 
@@ -236,13 +237,13 @@ public:
     /// The line of the `co_await` that it stands at, or last stood at.
     std::source_location line() const noexcept { return line_; }
     /// What it waits for; null while it runs, or before it has started.
-    Wait* wait() const noexcept { return wait_; }
+    Wait* wait() const noexcept { return (parent_ & has_failed) == 0 ? wait_ : nullptr; }
 
     /// Who runs it.
-    Wait& parent() const noexcept { return *reinterpret_cast<Wait*>(parent_ & ~(is_awaited | is_starting)); }
+    Wait& parent() const noexcept { return *reinterpret_cast<Wait*>(parent_ & ~marks); }
 
     /// False between its end on top of the task that awaits it, and the moment at which that goes on.
-    bool has_parent() const noexcept { return (parent_ & ~(is_awaited | is_starting)) != 0; }
+    bool has_parent() const noexcept { return (parent_ & ~marks) != 0; }
 
     // Valid since promises of tasks are no more aligned than this base (asserted where they are defined).
     std::coroutine_handle<> handle() noexcept {
@@ -251,6 +252,18 @@ public:
 
     /// It has come to its end, and suspends for the last time.
     inline void end() noexcept;
+
+protected:
+    ~TaskFrame() {
+        if ((parent_ & has_failed) != 0) [[unlikely]]
+            std::destroy_at(&exception_);
+    }
+
+    /// It has come to its end with an exception, and suspends for the last time.
+    void fail(std::exception_ptr&& exception) noexcept {
+        std::construct_at(&exception_, std::move(exception));
+        parent_ |= has_failed;
+    }
 
 private:
     friend class Executor;
@@ -265,15 +278,20 @@ private:
 
     // Set when it begins.
     Environment* environment_;
-    // Who runs this task and learns of its end; with marks in the low bits: that is no more than a task which awaits it,
-    // so that nobody need be asked what to do then; and that task is still on the stack, and goes on by itself. Zero: the
-    // end came while it was.
-    std::uintptr_t parent_;
-    static constexpr std::uintptr_t is_awaited = 1, is_starting = 2;
+    // Who runs this task and learns of its end, with marks in the low bits. `is_awaited`: that is no more than a
+    // task which awaits it, so nobody need be asked what to do then. `is_starting`: that task is still on the
+    // stack, and goes on by itself; no parent: the end came while it was. `has_failed`: `exception_` is there.
+    std::uintptr_t parent_ = 0;
+    static constexpr std::uintptr_t is_awaited = 1, is_starting = 2, has_failed = 4;
+    static constexpr std::uintptr_t marks = is_awaited | is_starting | has_failed;
+    static_assert(alignof(Wait) > marks);
     std::source_location definition_;
-    Wait* wait_ = nullptr;
     std::source_location line_;
-    std::exception_ptr exception_;
+    // A task that has failed waits no more.
+    union {
+        Wait* wait_;
+        std::exception_ptr exception_;
+    };
 };
 
 /// For awaiters: the task stands at `line`.
@@ -286,10 +304,20 @@ inline void begin_task(TaskFrame& task, Environment& environment, Wait& parent) 
 }
 
 /// Whether an exception ended the task.
-inline bool has_exception(const TaskFrame& task) noexcept { return task.exception_ != nullptr; }
+inline bool has_exception(const TaskFrame& task) noexcept {
+    return (task.parent_ & TaskFrame::has_failed) != 0;
+}
 
 /// The exception that ended the task, or null.
-inline std::exception_ptr take_exception(TaskFrame& task) noexcept { return std::move(task.exception_); }
+inline std::exception_ptr take_exception(TaskFrame& task) noexcept {
+    if (!has_exception(task)) [[likely]]
+        return nullptr;
+    std::exception_ptr exception = std::move(task.exception_);
+    std::destroy_at(&task.exception_);
+    task.wait_ = nullptr;
+    task.parent_ &= ~TaskFrame::has_failed;
+    return exception;
+}
 
 /// Asks whatever the task waits for, however deep, to end. The other half of `Environment::mark_cancelled`.
 void cancel_waits(TaskFrame& task) noexcept;
