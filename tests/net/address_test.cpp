@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace leat::test::net {
+namespace leat::test::net::address_test {
 namespace {
 
 std::string printed(const char* text) { return to_string(Address::parse(text)); }
@@ -180,4 +180,4 @@ BOOST_AUTO_TEST_CASE(addresses_are_ordered) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::address_test

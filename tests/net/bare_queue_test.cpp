@@ -20,7 +20,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::bare_queue_test {
 namespace {
 
 constexpr Interest both = Interest::readable | Interest::writable;
@@ -400,4 +400,4 @@ BOOST_AUTO_TEST_CASE(end_that_was_read_is_not_reported_again) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::bare_queue_test

@@ -23,7 +23,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::cancellation_sweep_test {
 namespace {
 
 // More than a small send buffer holds.
@@ -281,4 +281,4 @@ BOOST_AUTO_TEST_CASE(wait_for_a_drain_can_be_cancelled_anywhere) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::cancellation_sweep_test

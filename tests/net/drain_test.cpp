@@ -28,7 +28,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::drain_test {
 namespace {
 
 constexpr std::size_t request_size = 10;
@@ -729,4 +729,4 @@ BOOST_AUTO_TEST_CASE(on_listening_is_called_before_anything_is_accepted) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::drain_test

@@ -16,7 +16,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::dump_test {
 namespace {
 
 // More than the buffers of a connection hold.
@@ -127,4 +127,4 @@ BOOST_AUTO_TEST_CASE(wait_whose_stream_was_closed_names_no_descriptor) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::dump_test

@@ -38,7 +38,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::hand_over_test {
 namespace {
 
 /// Some loop iterations, each with a poll for I/O.
@@ -453,4 +453,4 @@ BOOST_FIXTURE_TEST_CASE(nothing_is_received_that_nobody_waits_for, ReceivedOnce)
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::hand_over_test

@@ -33,7 +33,7 @@ extern "C" int connect(int socket, const sockaddr* address, socklen_t size) {
     return result;
 }
 
-namespace leat::test::net {
+namespace leat::test::net::interrupted_connect_test {
 namespace {
 
 struct Interrupting {
@@ -102,4 +102,4 @@ BOOST_AUTO_TEST_CASE(connection_that_is_only_begun_comes_too) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::interrupted_connect_test

@@ -37,7 +37,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::other_half_test {
 namespace {
 
 enum class Transport { tcp, unix_sockets };
@@ -660,4 +660,4 @@ BOOST_AUTO_TEST_CASE(connect_that_waits_for_an_answer_costs_nothing_and_can_be_c
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::other_half_test

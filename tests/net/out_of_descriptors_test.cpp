@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-namespace leat::test::net {
+namespace leat::test::net::out_of_descriptors_test {
 namespace {
 
 /// A client whose descriptor is there before there are none.
@@ -152,4 +152,4 @@ BOOST_AUTO_TEST_CASE(failure_to_accept_is_reported_without_memory) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::out_of_descriptors_test

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <functional>
 
-namespace leat::test::net {
+namespace leat::test::net::out_of_memory_test {
 namespace {
 
 constexpr std::size_t newcomers = 3;
@@ -131,4 +131,4 @@ BOOST_AUTO_TEST_CASE(closed_connection_is_reported_without_memory) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::out_of_memory_test

@@ -25,7 +25,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::posix_test {
 BOOST_FIXTURE_TEST_SUITE(posix, Server)
 
 // ---- Streams ----
@@ -100,4 +100,4 @@ BOOST_AUTO_TEST_CASE(socket_that_does_not_listen_is_a_fatal_error) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::posix_test

@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <string>
 
-namespace leat::test::net {
+namespace leat::test::net::random_streams_test {
 namespace {
 
 void tell_stories(std::uint64_t kind, StoryLink link, StoryPeer peer) {
@@ -57,4 +57,4 @@ BOOST_AUTO_TEST_CASE(random_stories_lose_no_byte_between_a_unix_stream_and_a_pla
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::random_streams_test

@@ -26,7 +26,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::receive_test {
 namespace {
 
 constexpr std::size_t mebibyte = 1024 * 1024;
@@ -594,4 +594,4 @@ BOOST_AUTO_TEST_CASE(executor_that_ends_has_the_chunks_of_its_tasks_back) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::receive_test

@@ -18,7 +18,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::serve_linger_test {
 namespace {
 
 // More than the system takes for a client that does not read, less than it keeps for a server that is to send it.
@@ -273,4 +273,4 @@ BOOST_AUTO_TEST_CASE(readiness_and_trying_find_the_end_of_a_drained_connection) 
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::serve_linger_test

@@ -30,7 +30,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::serve_threads_test {
 namespace {
 
 constexpr std::size_t thread_count = 3;
@@ -635,4 +635,4 @@ BOOST_AUTO_TEST_CASE(drain_amid_connections_that_come_cuts_no_answer_short) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::serve_threads_test

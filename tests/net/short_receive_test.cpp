@@ -25,7 +25,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::short_receive_test {
 namespace {
 
 enum class Reads { read, vectored_read, receive, read_exactly, readable };
@@ -278,4 +278,4 @@ BOOST_FIXTURE_TEST_CASE(receive_is_ready_at_once_for_each_empty_datagram_over_ud
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::short_receive_test

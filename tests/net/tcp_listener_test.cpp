@@ -16,7 +16,7 @@
 #include <optional>
 #include <string>
 
-namespace leat::test::net {
+namespace leat::test::net::tcp_listener_test {
 namespace {
 
 struct ListenerAndExecutor {
@@ -390,4 +390,4 @@ BOOST_AUTO_TEST_CASE(waiting_accept_is_told_in_a_dump) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::tcp_listener_test

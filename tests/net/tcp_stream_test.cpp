@@ -24,7 +24,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test::net {
+namespace leat::test::net::tcp_stream_test {
 namespace {
 
 // More than the buffers of a connection hold.
@@ -1368,4 +1368,4 @@ BOOST_AUTO_TEST_CASE(socket_closes_with_the_last_half) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test::net
+}  // namespace leat::test::net::tcp_stream_test

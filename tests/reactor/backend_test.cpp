@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::backend_test {
 namespace {
 
 // Sets LEAT_BACKEND for one case, and puts back what CTest had set.
@@ -101,4 +101,4 @@ BOOST_AUTO_TEST_CASE(poll_tells_which_backend_carries_it) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::backend_test

@@ -14,7 +14,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-namespace leat::test {
+namespace leat::test::buffer_pool_test {
 namespace {
 
 using detail::BufferPool;
@@ -210,4 +210,4 @@ BOOST_AUTO_TEST_CASE(sanitizer_knows_what_nobody_has) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::buffer_pool_test

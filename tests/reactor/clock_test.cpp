@@ -9,7 +9,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::clock_test {
 namespace {
 
 TimePoint monotonic_now() {
@@ -117,4 +117,4 @@ BOOST_AUTO_TEST_CASE(saturating_add_takes_the_past_for_now) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::clock_test

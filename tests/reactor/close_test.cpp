@@ -16,7 +16,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::close_test {
 namespace {
 
 struct Fixture {
@@ -290,4 +290,4 @@ BOOST_AUTO_TEST_CASE(sources_may_close_in_another_thread_while_the_poll_goes_dow
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::close_test

@@ -18,7 +18,7 @@
 #include <system_error>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::differential_test {
 namespace {
 
 constexpr std::size_t actors = 5;
@@ -196,4 +196,4 @@ BOOST_AUTO_TEST_CASE(every_backend_tells_the_same_story) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::differential_test

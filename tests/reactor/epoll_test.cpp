@@ -21,7 +21,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::epoll_test {
 namespace {
 
 struct Fixture {
@@ -191,4 +191,4 @@ BOOST_AUTO_TEST_CASE(stale_events_do_not_end_a_poll_early) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::epoll_test

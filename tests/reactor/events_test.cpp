@@ -16,7 +16,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::events_test {
 namespace {
 
 // Three sources that are all ready, so that the first event's handler can meddle with the others.
@@ -249,4 +249,4 @@ BOOST_AUTO_TEST_CASE(text_of_an_event_names_its_token_and_readiness) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::events_test

@@ -15,7 +15,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::fork_test {
 namespace {
 
 template <class Call>
@@ -210,4 +210,4 @@ BOOST_AUTO_TEST_CASE(child_that_ends_does_not_make_the_parents_queue_spin) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::fork_test

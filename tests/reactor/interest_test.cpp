@@ -5,7 +5,7 @@
 
 #include <sstream>
 
-namespace leat::test {
+namespace leat::test::interest_test {
 
 BOOST_AUTO_TEST_SUITE(interest)
 
@@ -69,4 +69,4 @@ BOOST_AUTO_TEST_CASE(streamed_interest_is_its_text) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::interest_test

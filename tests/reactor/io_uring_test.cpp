@@ -31,7 +31,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::io_uring_test {
 namespace {
 
 // Sets a variable for as long as it lives.
@@ -690,4 +690,4 @@ BOOST_AUTO_TEST_CASE(interest_that_another_thread_adds_is_reported_to_a_poll_tha
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::io_uring_test

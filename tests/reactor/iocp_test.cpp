@@ -21,7 +21,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::iocp_test {
 namespace {
 
 struct Fixture {
@@ -228,4 +228,4 @@ BOOST_AUTO_TEST_CASE(socket_with_a_linger_time_is_closed_all_the_same) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::iocp_test

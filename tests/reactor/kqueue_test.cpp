@@ -15,7 +15,7 @@
 #include <optional>
 #include <system_error>
 
-namespace leat::test {
+namespace leat::test::kqueue_test {
 namespace {
 
 struct Fixture {
@@ -208,4 +208,4 @@ BOOST_AUTO_TEST_CASE(end_that_is_announced_with_data_comes_after_it) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::kqueue_test

@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::operation_destroyed_test {
 namespace {
 
 struct Fixture {
@@ -174,4 +174,4 @@ BOOST_AUTO_TEST_CASE(destroyed_poll_leaves_waiting_operations_that_can_be_destro
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::operation_destroyed_test

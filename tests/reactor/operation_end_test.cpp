@@ -18,7 +18,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::operation_end_test {
 namespace {
 
 struct Fixture {
@@ -535,4 +535,4 @@ BOOST_AUTO_TEST_CASE(operation_on_a_descriptor_that_somebody_else_closed_fails) 
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::operation_end_test

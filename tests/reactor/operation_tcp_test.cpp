@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::operation_tcp_test {
 namespace {
 
 struct Fixture {
@@ -263,4 +263,4 @@ BOOST_AUTO_TEST_CASE(second_connect_of_a_connected_socket_tells_so) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::operation_tcp_test

@@ -18,7 +18,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::operation_test {
 namespace {
 
 struct Fixture {
@@ -537,4 +537,4 @@ BOOST_AUTO_TEST_CASE(allocations_are_counted_at_all) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::operation_test

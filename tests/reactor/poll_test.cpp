@@ -19,7 +19,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::poll_test {
 namespace {
 
 // The queue's own handle, where the backend has one; else that is what the call says.
@@ -423,4 +423,4 @@ BOOST_AUTO_TEST_CASE(wake_reaches_the_handle_of_a_poll_that_sleeps_elsewhere) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::poll_test

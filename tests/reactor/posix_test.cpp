@@ -28,7 +28,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::posix_test {
 namespace {
 
 std::atomic<int> alarms{0};
@@ -200,4 +200,4 @@ BOOST_AUTO_TEST_CASE(broken_pipe_is_an_error_and_kills_nobody) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::posix_test

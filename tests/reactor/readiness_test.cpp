@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::readiness_test {
 namespace {
 
 constexpr Interest both_ways = Interest::readable | Interest::writable;
@@ -396,4 +396,4 @@ BOOST_AUTO_TEST_CASE(empty_datagram_is_an_event) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::readiness_test

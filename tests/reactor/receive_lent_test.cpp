@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::receive_lent_test {
 namespace {
 
 struct Fixture {
@@ -389,4 +389,4 @@ BOOST_AUTO_TEST_CASE(assignment_gives_the_former_buffer_back) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::receive_lent_test

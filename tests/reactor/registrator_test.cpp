@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::registrator_test {
 namespace {
 
 auto code(std::error_code wanted) {
@@ -556,4 +556,4 @@ BOOST_AUTO_TEST_CASE(full_duplex_stream_moves_both_ways_by_events_alone) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::registrator_test

@@ -11,7 +11,7 @@
 #include <span>
 #include <utility>
 
-namespace leat::test {
+namespace leat::test::source_test {
 namespace {
 
 struct Fixture {
@@ -429,4 +429,4 @@ BOOST_AUTO_TEST_CASE(binding_twice_is_harmless_and_elsewhere_refused) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::source_test

@@ -21,7 +21,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::table_model_test {
 namespace {
 
 // What the queue must say about one source, kept beside it.
@@ -356,4 +356,4 @@ BOOST_AUTO_TEST_CASE(table_does_not_grow_with_the_sources_that_came_and_went) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::table_model_test

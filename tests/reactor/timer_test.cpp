@@ -19,7 +19,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::timer_test {
 namespace {
 
 struct Fixture {
@@ -381,4 +381,4 @@ BOOST_AUTO_TEST_CASE(timers_of_many_threads_all_fire) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::timer_test

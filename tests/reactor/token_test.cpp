@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <limits>
 
-namespace leat::test {
+namespace leat::test::token_test {
 namespace {
 
 // The edges of the range, and what a queue might be tempted to keep for itself.
@@ -96,4 +96,4 @@ BOOST_AUTO_TEST_CASE(same_token_may_name_several_sources) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::token_test

@@ -17,7 +17,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::wake_test {
 namespace {
 
 struct Fixture {
@@ -207,4 +207,4 @@ BOOST_AUTO_TEST_CASE(two_queues_wake_each_other_in_turn) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::wake_test

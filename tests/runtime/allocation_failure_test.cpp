@@ -44,6 +44,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace allocation_failure_test {
+
 namespace {
 
 ExecutorOptions options_on(const Clock& clock) {
@@ -422,3 +424,5 @@ BOOST_AUTO_TEST_CASE(cancellation_tells_a_stop_token_without_memory) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace allocation_failure_test

@@ -35,6 +35,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace async_generator_test {
+
 namespace {
 
 AsyncGenerator<int> each_second(int last) {
@@ -729,3 +731,5 @@ BOOST_AUTO_TEST_CASE(item_that_was_received_is_lost_at_no_suspension_point) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace async_generator_test

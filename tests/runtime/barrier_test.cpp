@@ -28,6 +28,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace barrier_test {
+
 namespace {
 
 Task<> arrive(Barrier& barrier, Log& log, std::string name) {
@@ -295,3 +297,5 @@ BOOST_FIXTURE_TEST_CASE(random_arrivals_never_let_anybody_ahead, VirtualTime) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace barrier_test

@@ -32,6 +32,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace broadcast_test {
+
 namespace {
 
 // Notes "name:value", or "name:value(missed)", and "name." at the end.
@@ -392,3 +394,5 @@ BOOST_FIXTURE_TEST_CASE(random_subscribers_account_for_every_value, VirtualTime)
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace broadcast_test

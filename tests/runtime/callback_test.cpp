@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace callback_test {
+
 namespace {
 
 // A value whose move calls back again, or fails.
@@ -348,3 +350,5 @@ BOOST_AUTO_TEST_CASE(callback_may_outlive_task_and_executor) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace callback_test

@@ -27,6 +27,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace cancel_scope_test {
+
 namespace {
 
 struct Scopes : VirtualTime {
@@ -507,3 +509,5 @@ BOOST_FIXTURE_TEST_CASE(scope_that_is_cancelled_by_what_makes_its_body_is_cancel
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace cancel_scope_test

@@ -33,6 +33,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace cancellation_sweep_test {
+
 namespace {
 
 Task<> sleep_twice(Counted) {
@@ -448,3 +450,5 @@ BOOST_AUTO_TEST_CASE(all_together_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace cancellation_sweep_test

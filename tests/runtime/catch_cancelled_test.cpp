@@ -30,6 +30,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace catch_cancelled_test {
+
 namespace {
 
 // Owes a value, and is cancelled by itself.
@@ -212,3 +214,5 @@ BOOST_AUTO_TEST_CASE(it_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace catch_cancelled_test

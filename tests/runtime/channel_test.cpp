@@ -31,6 +31,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace channel_test {
+
 namespace {
 
 Task<> send_range(Channel<int>& channel, int first, int last) {
@@ -489,3 +491,5 @@ BOOST_FIXTURE_TEST_CASE(task_that_finds_room_each_time_lets_others_run_all_the_s
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace channel_test

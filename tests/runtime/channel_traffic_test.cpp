@@ -21,6 +21,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace channel_traffic_test {
+
 namespace {
 
 // What a sender, which has a number, sends as its n-th value.
@@ -142,3 +144,5 @@ BOOST_FIXTURE_TEST_CASE(random_traffic_brings_each_value_once_and_in_order, Virt
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace channel_traffic_test

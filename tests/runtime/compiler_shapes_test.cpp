@@ -30,6 +30,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace compiler_shapes_test {
+
 namespace {
 
 Task<bool> give(bool value) {
@@ -299,3 +301,5 @@ BOOST_FIXTURE_TEST_CASE(results_of_every_awaiter_are_destroyed_once, Shapes) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace compiler_shapes_test

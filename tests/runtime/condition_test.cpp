@@ -32,6 +32,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace condition_test {
+
 namespace {
 
 struct Monitor {
@@ -532,3 +534,5 @@ BOOST_FIXTURE_TEST_CASE(random_producers_and_consumers_lose_neither_job_nor_noti
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace condition_test

@@ -16,6 +16,8 @@
 
 using namespace leat;
 
+namespace cpus_test {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -114,3 +116,5 @@ BOOST_AUTO_TEST_CASE(first_version_of_groups_is_read_under_either_name) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace cpus_test

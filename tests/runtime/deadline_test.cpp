@@ -37,6 +37,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace deadline_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -395,3 +397,5 @@ BOOST_AUTO_TEST_CASE(reads_under_a_deadline_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace deadline_test

@@ -32,6 +32,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace dump_test {
+
 namespace {
 
 constexpr int sleeping_line = __LINE__ + 1;
@@ -708,3 +710,5 @@ BOOST_FIXTURE_TEST_CASE(json_of_an_idle_executor_has_an_empty_list, Dumps) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace dump_test

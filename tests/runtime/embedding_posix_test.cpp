@@ -30,6 +30,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace embedding_posix_test {
+
 namespace {
 
 bool is_handle_readable(Executor& executor, int timeout_milliseconds = 0) {
@@ -520,3 +522,5 @@ BOOST_AUTO_TEST_CASE(random_host_is_woken_if_and_only_if_there_is_work) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace embedding_posix_test

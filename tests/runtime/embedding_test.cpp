@@ -23,6 +23,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace embedding_test {
+
 namespace {
 
 // Turns until there is nothing to do at once: the executor then counts as asleep.
@@ -245,3 +247,5 @@ BOOST_AUTO_TEST_CASE(turn_and_run_until_can_take_turns) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace embedding_test

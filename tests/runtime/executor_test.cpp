@@ -26,6 +26,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace executor_test {
+
 namespace {
 
 Task<> nothing() { co_return; }
@@ -455,3 +457,5 @@ BOOST_AUTO_TEST_CASE(a_thousand_executors_leak_no_descriptor) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace executor_test

@@ -30,6 +30,8 @@ using namespace leat;
 using namespace leat::test;
 using leat::detail::FramePool;
 
+namespace exhausted_memory_test {
+
 namespace {
 
 /// While it lives, not one block of memory can be had on the thread that made it.
@@ -183,3 +185,5 @@ BOOST_AUTO_TEST_CASE(runtime_ends_its_threads_without_memory) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace exhausted_memory_test

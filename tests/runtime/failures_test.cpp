@@ -47,6 +47,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace failures_test {
+
 namespace {
 
 Task<> fail(std::string text) {
@@ -598,3 +600,5 @@ BOOST_AUTO_TEST_CASE(all_combinators_together_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace failures_test

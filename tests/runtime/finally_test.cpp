@@ -33,6 +33,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace finally_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -638,3 +640,5 @@ BOOST_AUTO_TEST_CASE(last_words_on_a_stream_are_said_wherever_it_is_cancelled) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace finally_test

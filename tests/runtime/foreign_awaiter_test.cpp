@@ -25,6 +25,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace foreign_awaiter_test {
+
 namespace {
 
 // What is left of a suspended foreign wait: the handle to resume, and what to answer to a cancellation.
@@ -449,3 +451,5 @@ BOOST_AUTO_TEST_CASE(virtual_clock_neither_jumps_nor_reports_a_deadlock_while_a_
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace foreign_awaiter_test

@@ -28,7 +28,7 @@
 
 using namespace std::chrono_literals;
 
-namespace leat::test {
+namespace leat::test::fork_test {
 namespace {
 
 template <class Call>
@@ -389,4 +389,4 @@ BOOST_AUTO_TEST_CASE(child_lets_go_of_a_runtime_and_of_its_threads) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::fork_test

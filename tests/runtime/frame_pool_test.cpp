@@ -18,6 +18,8 @@ using namespace leat;
 using namespace leat::test;
 using leat::detail::FramePool;
 
+namespace frame_pool_test {
+
 namespace {
 
 Task<int> one() { co_return 1; }
@@ -168,3 +170,5 @@ BOOST_FIXTURE_TEST_CASE(children_of_a_group_are_recycled_without_an_allocation, 
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace frame_pool_test

@@ -27,6 +27,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace generator_test {
+
 namespace {
 
 Generator<int> up_to(int last) {
@@ -277,3 +279,5 @@ BOOST_FIXTURE_TEST_CASE(task_may_wait_between_the_items_of_one, VirtualTime) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace generator_test

@@ -26,6 +26,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace group_handle_test {
+
 namespace {
 
 Task<> note_thread(std::thread::id& place) {
@@ -191,3 +193,5 @@ BOOST_AUTO_TEST_CASE(what_was_accepted_is_started_and_what_was_refused_is_not_ho
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace group_handle_test

@@ -27,6 +27,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace group_limit_test {
+
 namespace {
 
 /// How many run at the same time.
@@ -294,3 +296,5 @@ BOOST_AUTO_TEST_CASE(waiting_for_room_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace group_limit_test

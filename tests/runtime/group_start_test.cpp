@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace group_start_test {
+
 namespace {
 
 // Ready after `pause`, and ends a second later.
@@ -285,3 +287,5 @@ BOOST_AUTO_TEST_CASE(start_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace group_start_test

@@ -19,6 +19,8 @@
 using namespace leat;
 using namespace leat::test;
 
+namespace inbox_test {
+
 namespace {
 
 /// A queue with its reader's bed and bell, and what came of each post.
@@ -172,3 +174,5 @@ BOOST_AUTO_TEST_CASE(lost_wake_up_is_found) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace inbox_test

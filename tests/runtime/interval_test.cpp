@@ -25,6 +25,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace interval_test {
+
 namespace {
 
 IntervalOptions with(MissedTicks missed) {
@@ -400,3 +402,5 @@ BOOST_AUTO_TEST_CASE(no_tick_is_lost_at_any_suspension_point) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace interval_test

@@ -31,6 +31,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace io_operation_test {
+
 namespace {
 
 struct Conversation {
@@ -559,3 +561,5 @@ BOOST_FIXTURE_TEST_CASE(source_of_another_executor_is_refused, Conversation) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace io_operation_test

@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace latch_test {
+
 namespace {
 
 Task<> wait_for(Latch& latch, Log& log, std::string name) {
@@ -237,3 +239,5 @@ BOOST_FIXTURE_TEST_CASE(random_arrivals_open_it_exactly_at_the_last_one, Virtual
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace latch_test

@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace manual_reset_event_test {
+
 namespace {
 
 Task<> wait_for(ManualResetEvent& event, Log& log, std::string name) {
@@ -300,3 +302,5 @@ BOOST_FIXTURE_TEST_CASE(random_use_leaves_nobody_behind, VirtualTime) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace manual_reset_event_test

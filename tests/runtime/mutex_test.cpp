@@ -28,6 +28,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace mutex_test {
+
 BOOST_AUTO_TEST_SUITE(mutex)
 
 BOOST_FIXTURE_TEST_CASE(what_is_done_under_it_stays_in_one_piece_across_awaits, VirtualTime) {
@@ -194,3 +196,5 @@ BOOST_FIXTURE_TEST_CASE(random_use_never_breaks_exclusion_nor_the_order, Virtual
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace mutex_test

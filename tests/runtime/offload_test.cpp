@@ -37,6 +37,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace offload_test {
+
 namespace {
 
 std::thread::id this_thread() { return std::this_thread::get_id(); }
@@ -640,3 +642,5 @@ BOOST_AUTO_TEST_CASE(calls_and_the_end_of_the_pool_race) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace offload_test

@@ -31,6 +31,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace oneshot_test {
+
 namespace {
 
 Task<> receive_into(Log& log, OneshotReceiver<int>& receiver) {
@@ -390,3 +392,5 @@ BOOST_FIXTURE_TEST_CASE(random_ends_lose_no_value_in_silence, VirtualTime) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace oneshot_test

@@ -33,6 +33,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace posix_test {
+
 namespace {
 
 Task<int> ready(int value) { co_return value; }
@@ -444,3 +446,5 @@ BOOST_AUTO_TEST_CASE(task_that_does_not_end_in_time_is_named_and_the_process_abo
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace posix_test

@@ -34,6 +34,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace remote_call_test {
+
 namespace {
 
 Task<> nothing() { co_return; }
@@ -672,3 +674,5 @@ BOOST_AUTO_TEST_CASE(two_executors_that_call_each_other_may_end_in_any_order) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace remote_call_test

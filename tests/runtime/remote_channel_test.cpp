@@ -35,6 +35,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace remote_channel_test {
+
 namespace {
 
 Task<> send_range(RemoteChannel<int>& channel, int first, int last) {
@@ -429,3 +431,5 @@ BOOST_AUTO_TEST_CASE(cancellations_of_both_sides_lose_no_value) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace remote_channel_test

@@ -30,6 +30,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace remote_test {
+
 namespace {
 
 Task<> nothing() { co_return; }
@@ -469,3 +471,5 @@ BOOST_AUTO_TEST_CASE(remote_can_be_copied_and_dropped_on_any_thread) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace remote_test

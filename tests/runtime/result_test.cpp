@@ -24,6 +24,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace result_test {
+
 namespace {
 
 Task<int> give(int value) {
@@ -161,3 +163,5 @@ BOOST_AUTO_TEST_CASE(our_errors_have_names_and_texts) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace result_test

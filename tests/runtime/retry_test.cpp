@@ -33,6 +33,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace retry_test {
+
 namespace {
 
 std::system_error refusal(int number) {
@@ -453,3 +455,5 @@ BOOST_AUTO_TEST_CASE(it_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace retry_test

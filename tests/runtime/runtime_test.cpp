@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace runtime_test {
+
 // Else the suite's namespace would hide the library's folder of that name.
 namespace runtime_suites {
 
@@ -275,3 +277,5 @@ BOOST_AUTO_TEST_CASE(run_inside_a_task_is_refused) {
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace runtime_suites
+
+}  // namespace runtime_test

@@ -28,6 +28,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace semaphore_test {
+
 namespace {
 
 // Takes permits, notes it, keeps them for a second.
@@ -339,3 +341,5 @@ BOOST_FIXTURE_TEST_CASE(random_use_neither_loses_a_permit_nor_hands_one_out_twic
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace semaphore_test

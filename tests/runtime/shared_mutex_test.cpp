@@ -28,6 +28,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace shared_mutex_test {
+
 namespace {
 
 Task<> read_under(SharedMutex& mutex, Log& log, std::string name) {
@@ -454,3 +456,5 @@ BOOST_FIXTURE_TEST_CASE(random_use_never_breaks_exclusion_nor_loses_a_lock, Virt
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace shared_mutex_test

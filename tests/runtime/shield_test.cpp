@@ -34,6 +34,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace shield_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -365,3 +367,5 @@ BOOST_AUTO_TEST_CASE(shielded_streams_can_be_cancelled_anywhere_and_send_all_tha
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace shield_test

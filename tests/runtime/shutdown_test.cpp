@@ -39,6 +39,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace shutdown_test {
+
 namespace {
 
 // Starts `task`, lets it come to its wait, and destroys the executor.
@@ -450,3 +452,5 @@ BOOST_AUTO_TEST_CASE(task_that_a_last_post_starts_still_hears_of_other_threads) 
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace runtime_suites
+
+}  // namespace shutdown_test

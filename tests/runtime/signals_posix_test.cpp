@@ -27,6 +27,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace signals_posix_test {
+
 namespace {
 
 void send_to_process(int signal) { ::kill(::getpid(), signal); }
@@ -242,3 +244,5 @@ BOOST_AUTO_TEST_CASE(kept_handlers_serve_the_next_object_too) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace signals_posix_test

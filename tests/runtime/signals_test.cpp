@@ -27,6 +27,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace signals_test {
+
 namespace {
 
 // SIGKILL on POSIX, and on Windows the number of none.
@@ -330,3 +332,5 @@ BOOST_AUTO_TEST_CASE(signals_can_be_watched_again_and_again_without_leaking_desc
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace signals_test

@@ -25,6 +25,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace sleep_test {
+
 namespace {
 
 Task<> sleep_then_note(Duration duration, Log& log, std::string word) {
@@ -395,3 +397,5 @@ BOOST_AUTO_TEST_CASE(sleep_that_begins_after_a_stall_is_not_early) {
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace runtime_suites
+
+}  // namespace sleep_test

@@ -18,6 +18,8 @@
 using namespace leat;
 using namespace std::chrono_literals;
 
+namespace stall_test {
+
 namespace {
 
 bool contains(const std::string& text, const std::string& part) {
@@ -193,3 +195,5 @@ BOOST_FIXTURE_TEST_CASE(name_of_the_task_is_told, Watched, *boost::unit_test::la
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace stall_test

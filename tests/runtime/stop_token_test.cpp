@@ -42,6 +42,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace stop_token_test {
+
 namespace {
 
 Task<int> give(int value) {
@@ -637,3 +639,5 @@ BOOST_AUTO_TEST_CASE(with_stop_token_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace stop_token_test

@@ -25,6 +25,8 @@
 using namespace leat;
 using namespace leat::test;
 
+namespace synchronisation_posix_test {
+
 namespace {
 
 // Starts `wait(*object)`, a task, lets it wait, and destroys the object under it.
@@ -167,3 +169,5 @@ BOOST_AUTO_TEST_CASE(watch_receiver_destroyed_under_a_waiter_ends_the_program_wi
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace synchronisation_posix_test

@@ -29,6 +29,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace task_group_test {
+
 namespace {
 
 Task<> note_after(Duration duration, Log& log, std::string word) {
@@ -713,3 +715,5 @@ BOOST_FIXTURE_TEST_CASE(group_whose_scope_is_cancelled_by_what_makes_its_body_is
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace task_group_test

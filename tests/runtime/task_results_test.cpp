@@ -26,6 +26,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace task_results_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -227,3 +229,5 @@ BOOST_AUTO_TEST_CASE(results_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace task_results_test

@@ -25,6 +25,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace task_test {
+
 namespace {
 
 constexpr int a_million = 1'000'000;
@@ -366,3 +368,5 @@ BOOST_AUTO_TEST_CASE(task_knows_where_it_is_defined) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace task_test

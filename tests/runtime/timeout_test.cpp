@@ -31,6 +31,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace timeout_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -536,3 +538,5 @@ BOOST_AUTO_TEST_CASE(deadline_is_never_early_by_the_real_clock) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace timeout_test

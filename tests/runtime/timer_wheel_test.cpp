@@ -21,6 +21,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace timer_wheel_test {
+
 namespace {
 
 class ActingTimer final : public Timer {
@@ -458,3 +460,5 @@ BOOST_FIXTURE_TEST_CASE(wheel_agrees_with_a_sorted_map, Wheel) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace timer_wheel_test

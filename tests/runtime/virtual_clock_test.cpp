@@ -24,6 +24,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace virtual_clock_test {
+
 namespace {
 
 constexpr int waiting_line = __LINE__ + 1;
@@ -267,3 +269,5 @@ BOOST_FIXTURE_TEST_CASE(host_may_advance_while_an_operation_is_in_flight, Virtua
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace virtual_clock_test

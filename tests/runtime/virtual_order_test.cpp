@@ -25,6 +25,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace virtual_order_test {
+
 namespace {
 
 /// A program of many tasks that sleep, yield, send, post and give up, and the trace of what they did.
@@ -150,3 +152,5 @@ BOOST_FIXTURE_TEST_CASE(sleep_for_the_longest_time_never_ends, VirtualTime) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace virtual_order_test

@@ -31,6 +31,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace watch_test {
+
 namespace {
 
 // Notes each value that it learns of, and "name." at the end.
@@ -330,3 +332,5 @@ BOOST_FIXTURE_TEST_CASE(random_receivers_never_go_back_and_never_miss_the_last_c
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace watch_test

@@ -34,6 +34,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace when_all_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -475,3 +477,5 @@ BOOST_AUTO_TEST_CASE(reads_of_streams_can_be_cancelled_anywhere) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace when_all_test

@@ -47,6 +47,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace when_any_test {
+
 namespace {
 
 Task<int> give_after(Duration duration, int value) {
@@ -725,3 +727,5 @@ BOOST_AUTO_TEST_CASE(race_of_reads_and_of_values_can_be_cancelled_anywhere_and_l
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace when_any_test

@@ -8,7 +8,7 @@
 #include <deque>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::chat_server_test {
 namespace {
 
 class ChatServer : public Server {
@@ -228,4 +228,4 @@ BOOST_AUTO_TEST_CASE(second_signal_ends_it_whoever_does_not_read) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::chat_server_test

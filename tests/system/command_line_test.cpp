@@ -9,7 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 
-namespace leat::test {
+namespace leat::test::command_line_test {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -198,4 +198,4 @@ BOOST_AUTO_TEST_CASE(interrupt_ends_it_like_terminate) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::command_line_test

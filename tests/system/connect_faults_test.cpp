@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::connect_faults_test {
 namespace {
 
 std::string connector_path() {
@@ -103,4 +103,4 @@ BOOST_AUTO_TEST_CASE(refused_call_is_told_and_closes_its_socket, *boost::unit_te
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::connect_faults_test

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <thread>
 
-namespace leat::test {
+namespace leat::test::echo_server_test {
 namespace {
 
 constexpr std::uint64_t kibibyte = 1024;
@@ -579,4 +579,4 @@ BOOST_AUTO_TEST_CASE(storm_of_connects_and_closes_leaves_no_descriptor) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::echo_server_test

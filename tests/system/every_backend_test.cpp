@@ -7,6 +7,8 @@
 
 using namespace leat::test;
 
+namespace every_backend_test {
+
 BOOST_AUTO_TEST_SUITE(every_backend)
 
 BOOST_AUTO_TEST_CASE(server_of_a_hundred_connections_starts_echoes_and_drains_twenty_times) {
@@ -36,3 +38,5 @@ BOOST_AUTO_TEST_CASE(server_that_pools_its_buffers_echoes_and_drains_as_well) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace every_backend_test

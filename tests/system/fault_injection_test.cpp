@@ -13,7 +13,7 @@
 #include <deque>
 #include <utility>
 
-namespace leat::test {
+namespace leat::test::fault_injection_test {
 namespace {
 
 using std::chrono::steady_clock;
@@ -602,4 +602,4 @@ BOOST_AUTO_TEST_CASE(signal_whose_wake_call_failed_at_first_is_noticed_all_the_s
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::fault_injection_test

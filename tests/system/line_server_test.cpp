@@ -7,7 +7,7 @@
 #include <csignal>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::line_server_test {
 namespace {
 
 // Connections that are not ended by the drain itself would hold it up for an hour.
@@ -89,4 +89,4 @@ BOOST_AUTO_TEST_CASE(client_that_never_pauses_ends_with_an_answer) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::line_server_test

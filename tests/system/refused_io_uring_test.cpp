@@ -18,7 +18,7 @@
 #include <system_error>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::refused_io_uring_test {
 namespace {
 
 struct Refusal {
@@ -126,4 +126,4 @@ BOOST_AUTO_TEST_CASE(backend_that_needs_no_io_uring_is_not_concerned) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::refused_io_uring_test

@@ -24,7 +24,7 @@
 #include <thread>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::restart_test {
 namespace {
 
 /// Clients that send one request per connection, again and again, a thread each: about a thousand requests
@@ -210,4 +210,4 @@ BOOST_AUTO_TEST_CASE(limit_of_connections_holds_for_all_threads_together) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::restart_test

@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::seen_from_outside_test {
 namespace {
 
 bool contains(const std::string& text, const std::string& part) {
@@ -199,4 +199,4 @@ BOOST_AUTO_TEST_CASE(gdb_shows_the_tasks_of_a_core_file) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::seen_from_outside_test

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace leat::test {
+namespace leat::test::tcp_proxy_test {
 namespace {
 
 constexpr std::uint64_t mebibyte = 1024 * 1024;
@@ -242,4 +242,4 @@ BOOST_AUTO_TEST_CASE(upstream_is_required_and_must_be_an_address) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::tcp_proxy_test

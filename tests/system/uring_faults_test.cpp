@@ -12,7 +12,7 @@
 #include <deque>
 #include <string>
 
-namespace leat::test {
+namespace leat::test::uring_faults_test {
 namespace {
 
 using std::chrono::steady_clock;
@@ -230,4 +230,4 @@ BOOST_AUTO_TEST_CASE(process_limit_of_descriptors_closes_the_surplus_and_serves_
 
 BOOST_AUTO_TEST_SUITE_END()
 
-}  // namespace leat::test
+}  // namespace leat::test::uring_faults_test
