@@ -121,7 +121,7 @@ public:
         suspend();
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(leat::TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
     void cancel() noexcept override {}
     std::string describe() const override { return "the end of a round"; }

@@ -32,7 +32,6 @@
 
 #include <algorithm>
 #include <array>
-#include <coroutine>
 #include <cstdio>
 #include <limits>
 #include <memory>
@@ -284,7 +283,7 @@ public:
         suspend();
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
 
     void wake() noexcept {

@@ -20,7 +20,7 @@ void StartedChild::ended(std::exception_ptr& failure, bool was_unwound) noexcept
         starter->child_ended(std::move(failure), was_unwound);
 }
 
-void StartWait::await_suspend(std::coroutine_handle<>, std::source_location line) noexcept {
+void StartWait::await_suspend(TaskHandle, std::source_location line) noexcept {
     if (is_stopped()) return;
     child_ = static_cast<StartedChild*>(&prepared_.child());
     child_->starter_ = this;

@@ -33,7 +33,7 @@ void OffloadJob::tell(std::shared_ptr<OffloadJob>&& job) noexcept {
 
 // ---- On the executor's ----
 
-bool OffloadWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
+bool OffloadWait::await_suspend(TaskHandle, std::source_location line) {
     if (is_stopped()) return true;
     // Awaited before, or moved from.
     if (job_ == nullptr || job_->executor_) [[unlikely]]

@@ -99,7 +99,7 @@ void CallState::finish() noexcept {
 
 // ---- Who waits ----
 
-bool RemoteCallWait::await_suspend(std::coroutine_handle<>, std::source_location line) {
+bool RemoteCallWait::await_suspend(TaskHandle, std::source_location line) {
     if (is_stopped()) return true;
     // Awaited before, or moved from.
     if (call_ == nullptr || caller_) [[unlikely]]

@@ -107,7 +107,7 @@ void TaskGroup::cancel() noexcept {
 
 // ---- Waiting for room, and for the end ----
 
-bool AdmitOperation::await_suspend(std::coroutine_handle<>, std::source_location line) noexcept {
+bool AdmitOperation::await_suspend(TaskHandle, std::source_location line) noexcept {
     if (is_stopped()) return true;
     child_.child().note_spawned(line);
     if (!group_->has_room()) {

@@ -126,12 +126,6 @@ Task<int> sum_of(AsyncGenerator<int> items) {
     }
 }
 
-template <class Operation>
-concept HasDeadline =
-    requires(Operation&& operation) { leat::timeout(1s, std::move(operation)); } ||
-    requires(Operation&& operation) { leat::timeout_at(TimePoint(), std::move(operation)); } ||
-    requires(Operation&& operation) { leat::try_timeout(1s, std::move(operation)); };
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(async_generator)
@@ -635,12 +629,6 @@ BOOST_FIXTURE_TEST_CASE(dump_may_be_taken_while_a_consumer_has_given_way_or_is_a
         text += executor.dump_tasks();
 
     BOOST_TEST(text.find("the next item of a generator") != std::string::npos);
-}
-
-BOOST_AUTO_TEST_CASE(deadline_for_one_item_does_not_compile) {
-    static_assert(HasDeadline<SleepOperation>);
-    static_assert(!HasDeadline<NextOperation<int>>);
-    static_assert(!HasDeadline<detail::NextAsResult<int>>);
 }
 
 BOOST_FIXTURE_TEST_CASE(deadline_inside_ends_only_what_it_is_around, VirtualTime) {

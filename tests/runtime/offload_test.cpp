@@ -151,9 +151,9 @@ BOOST_AUTO_TEST_CASE(exception_comes_back) {
 BOOST_AUTO_TEST_CASE(callable_and_arguments_are_gone_before_the_await_ends) {
     leat::run([]() -> Task<> {
         auto callable = [counted = Counted()](Counted) {};
-        co_await leat::offload(std::move(callable), Counted());
+        co_await leat::offload(std::bind_front(std::move(callable)), Counted());
         BOOST_TEST(Counted::live() == 1);
-        co_await leat::offload_detached(std::move(callable), Counted());
+        co_await leat::offload_detached(std::bind_front(std::move(callable)), Counted());
         BOOST_TEST(Counted::live() == 1);
     }());
 }
@@ -394,7 +394,7 @@ BOOST_FIXTURE_TEST_CASE(detached_call_is_abandoned_at_once_and_its_result_discar
             shared->was_told = stop.stop_requested();
             return value;
         };
-        co_await pool->offload_detached(std::move(call), Counted());
+        co_await pool->offload_detached(std::bind_front(std::move(call)), Counted());
     };
     Running<void> running = executor.start(task());
     turn_until([&] { return shared->runs.load(); });

@@ -149,8 +149,8 @@ BOOST_FIXTURE_TEST_CASE(callable_and_arguments_are_moved_into_the_callee, TwoThr
         int calls = 0;
         auto seven = std::make_unique<int>(7);
         std::string three = "abc";
-        int product =
-            co_await there.remote().call(std::move(times), std::move(seven), three, std::ref(calls));
+        int product = co_await there.remote().call(std::bind_front(std::move(times)), std::move(seven), three,
+                                                   std::ref(calls));
 
         BOOST_TEST(product == 42);
         BOOST_TEST(three == "abc");
@@ -216,7 +216,7 @@ BOOST_FIXTURE_TEST_CASE(callee_is_gone_on_its_own_thread_before_the_await_ends, 
             Witness local(of_frame);
             co_await yield();
         };
-        co_await there.remote().call(std::move(callable), Witness(of_argument));
+        co_await there.remote().call(std::bind_front(std::move(callable)), Witness(of_argument));
 
         BOOST_TEST((of_callable == there.id()));
         BOOST_TEST((of_argument == there.id()));

@@ -104,14 +104,6 @@ Task<> opened_by_us(Gate& gate) {
     gate.open();
 }
 
-template <class T>
-concept AwaitableAsLvalue =
-    requires(detail::TaskPromise<void>& promise, Task<T>& task) { promise.await_transform(task); };
-template <class T>
-concept AwaitableAsRvalue = requires(detail::TaskPromise<void>& promise, Task<T>&& task) {
-    promise.await_transform(std::move(task));
-};
-
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(task)
@@ -138,11 +130,6 @@ BOOST_AUTO_TEST_CASE(task_that_is_never_awaited_runs_nothing_and_destroys_its_pa
 
     BOOST_TEST(!has_run);
     BOOST_TEST(Counted::live() == 0);
-}
-
-BOOST_AUTO_TEST_CASE(task_is_awaited_as_an_rvalue_only) {
-    static_assert(AwaitableAsRvalue<int> && AwaitableAsRvalue<void>);
-    static_assert(!AwaitableAsLvalue<int> && !AwaitableAsLvalue<void>);
 }
 
 BOOST_AUTO_TEST_CASE(task_can_be_moved_but_not_copied) {

@@ -31,7 +31,7 @@ public:
             suspend();
             return false;
         }
-        void await_suspend(std::coroutine_handle<>) const noexcept {}
+        void await_suspend(TaskHandle) const noexcept {}
         void await_resume() const noexcept {}
         Result<void> result() const noexcept { return Result<void>(); }
 

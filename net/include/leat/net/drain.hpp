@@ -5,8 +5,11 @@
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/wait_list.hpp>
 
-#include <coroutine>
 #include <string>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -23,7 +26,7 @@ public:
     IsDrainingOperation(IsDrainingOperation&&) noexcept = default;
 
     bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     bool await_resume() const noexcept;
     Result<bool> result() const noexcept { return await_resume(); }
 
@@ -86,3 +89,5 @@ inline IsDrainingOperation is_draining() noexcept { return IsDrainingOperation()
 inline DrainRequestedOperation drain_requested() noexcept { return DrainRequestedOperation(); }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

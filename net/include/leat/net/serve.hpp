@@ -7,11 +7,14 @@
 #include <leat/reactor/clock.hpp>
 #include <leat/runtime/task.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <limits>
+#include <type_traits>
+#include <utility>
 
 namespace leat {
 
@@ -128,9 +131,29 @@ private:
     bool stopping_ = false;
 };
 
+namespace detail {
+
+template <class F>
+consteval bool check_handler() {
+    static_assert(std::is_invocable_r_v<Task<>, std::decay_t<F>&, TcpStream>,
+                  "leat: the handler of a connection takes a leat::TcpStream and returns a leat::Task<>");
+    static_assert(std::is_copy_constructible_v<std::decay_t<F>>,
+                  "leat: the handler of a connection is copied: let it hold what cannot be copied by a "
+                  "std::shared_ptr");
+    return check_named<F>();
+}
+
+}  // namespace detail
+
 /// A handler: called with each connection, which it owns. `serve` keeps the handler until the last connection
-/// has ended, so a coroutine lambda with captures is safe.
-using ConnectionHandler = std::function<Task<>(TcpStream)>;
+/// has ended, so a coroutine lambda with captures is safe. GCC 12 wants one that owns what it captures to have a
+/// name: it does not compile otherwise.
+class ConnectionHandler : public std::function<Task<>(TcpStream)> {
+public:
+    template <class F, bool = detail::check_handler<F>()>
+        requires(!std::same_as<std::remove_cvref_t<F>, ConnectionHandler>)
+    ConnectionHandler(F&& handler) : std::function<Task<>(TcpStream)>(std::forward<F>(handler)) {}
+};
 
 /// Accepts connections on `listener` and runs `handler(stream)` for each, until it is drained or cancelled.
 ///

@@ -10,6 +10,10 @@
 #include <system_error>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 /// How a listener is made.
@@ -98,3 +102,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -17,6 +17,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class TcpStream;
@@ -282,6 +286,8 @@ public:
     TcpWrite write(B&& buffer) noexcept {
         return {source_, std::data(buffer), std::size(buffer)};
     }
+    /// Text: `write("hello\n")`, or a string.
+    TcpWrite write(TextBytes text) noexcept { return write(text.bytes()); }
     WriteOperation write(std::span<const ConstBuffer> buffers) noexcept {
         return WriteOperation(Operation::send(source_, buffers));
     }
@@ -297,6 +303,11 @@ public:
     }
     TrackedTransferOperation write_all(std::span<const std::byte> buffer, Progress& progress) noexcept {
         return TrackedTransferOperation(Operation::send_all(source_, buffer), progress);
+    }
+    /// All of a text: `write_all("hello\n")`, or a string; a literal goes without the NUL at its end.
+    TcpWriteAll write_all(TextBytes text) noexcept { return write_all(text.bytes()); }
+    TrackedTransferOperation write_all(TextBytes text, Progress& progress) noexcept {
+        return write_all(text.bytes(), progress);
     }
     /// Writes all of `buffers`, in order; the array is used up on the way.
     TransferOperation write_all(std::span<ConstBuffer> buffers) noexcept {
@@ -331,6 +342,10 @@ public:
     /// Writes without waiting; nothing if the socket takes nothing now.
     std::optional<std::size_t> try_write(std::span<const std::byte> buffer, std::error_code& error) noexcept;
     std::optional<std::size_t> try_write(std::span<const std::byte> buffer);
+    std::optional<std::size_t> try_write(TextBytes text, std::error_code& error) noexcept {
+        return try_write(text.bytes(), error);
+    }
+    std::optional<std::size_t> try_write(TextBytes text) { return try_write(text.bytes()); }
     /// Starts to connect without waiting. The socket reports writable when it is decided; `take_error`
     /// tells how.
     static TcpStream start_connect(const Address& address);
@@ -467,6 +482,11 @@ public:
     TcpWrite write(std::span<const std::byte> buffer) noexcept { return stream_->write(buffer); }
     WriteOperation write(std::span<const ConstBuffer> buffers) noexcept { return stream_->write(buffers); }
     TcpWriteAll write_all(std::span<const std::byte> buffer) noexcept { return stream_->write_all(buffer); }
+    TcpWrite write(TextBytes text) noexcept { return stream_->write(text); }
+    TcpWriteAll write_all(TextBytes text) noexcept { return stream_->write_all(text); }
+    TrackedTransferOperation write_all(TextBytes text, Progress& progress) noexcept {
+        return stream_->write_all(text, progress);
+    }
     TransferOperation write_all(std::span<ConstBuffer> buffers) noexcept {
         return stream_->write_all(buffers);
     }
@@ -487,3 +507,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

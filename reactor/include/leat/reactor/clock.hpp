@@ -4,6 +4,10 @@
 #include <atomic>
 #include <chrono>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 /// The unit of every timeout: whole nanoseconds, signed.
@@ -74,3 +78,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

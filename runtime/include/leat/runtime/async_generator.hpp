@@ -11,7 +11,6 @@
 #include <leat/runtime/task.hpp>
 
 #include <concepts>
-#include <coroutine>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -20,6 +19,10 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -97,7 +100,7 @@ public:
         generator_->demand_idle();
         return generator_->promise_ == nullptr;
     }
-    bool await_suspend(std::coroutine_handle<> handle,
+    bool await_suspend(TaskHandle handle,
                        std::source_location line = std::source_location::current()) noexcept {
         if (is_stopped()) return true;
         Promise& promise = *generator_->promise_;
@@ -292,12 +295,6 @@ template <class T>
     return detail::NextAsOutcome<T>(std::move(next));
 }
 
-// The deadline of one item would unwind the generator: it belongs inside, around what that waits for.
-template <class T>
-void timeout(Duration limit, NextOperation<T>&& next) = delete;
-template <class T>
-void timeout_at(TimePoint deadline, NextOperation<T>&& next) = delete;
-template <class T>
-void try_timeout(Duration limit, NextOperation<T>&& next) = delete;
-
 }  // namespace leat
+
+#pragma GCC diagnostic pop

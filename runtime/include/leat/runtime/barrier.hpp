@@ -11,6 +11,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class Barrier;
@@ -121,3 +125,5 @@ inline std::string BarrierOperation::describe() const {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

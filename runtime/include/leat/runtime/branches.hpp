@@ -6,7 +6,6 @@
 #include <leat/runtime/task.hpp>
 
 #include <array>
-#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <memory>
@@ -18,7 +17,38 @@
 #include <utility>
 #include <vector>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat::detail {
+
+/// Several tasks and waits, or a vector of tasks, as they were passed.
+template <class... A>
+inline constexpr bool are_runnable = sizeof...(A) != 0 && (Runnable<A> && ...);
+template <class T>
+inline constexpr bool are_runnable<std::vector<Task<T>>> = true;
+
+/// One of these does not fit.
+template <class A>
+inline constexpr bool is_named_vector = false;
+template <class T>
+inline constexpr bool is_named_vector<std::vector<Task<T>>&> = true;
+template <class T>
+inline constexpr bool is_named_vector<const std::vector<Task<T>>&> = true;
+template <class... A>
+class RefusedAwaitables : public RefusedAwait {
+    template <class One>
+    static consteval bool check() {
+        if constexpr (!Runnable<One> && !is_named_vector<One>)
+            static_cast<void>(sizeof(RefusedAwaitable<One>));
+        return true;
+    }
+    static_assert(sizeof...(A) != 0, "leat: when_all and when_any run at least one task or wait");
+    static_assert(!(is_named_vector<A> || ...),
+                  "leat: a combinator takes over the tasks that it runs: pass std::move(tasks)");
+    static_assert((check<A>() && ...));
+};
 
 class BranchWait;
 
@@ -116,7 +146,7 @@ public:
     TupleOfBranches(TupleOfBranches&& other) noexcept
         : BranchWait(std::move(other)), tasks_(std::move(other.tasks_)) {}
 
-    void await_suspend(std::coroutine_handle<>) noexcept {
+    void await_suspend(TaskHandle) noexcept {
         open(branches_);
         start_all(std::index_sequence_for<T...>());
     }
@@ -159,7 +189,7 @@ public:
           branches_(std::make_unique<Branch[]>(tasks_.size())) {}
     RangeOfBranches(RangeOfBranches&&) noexcept = default;
 
-    void await_suspend(std::coroutine_handle<>) noexcept {
+    void await_suspend(TaskHandle) noexcept {
         open(std::span(branches_.get(), tasks_.size()));
         for (std::size_t i = 0; i < tasks_.size(); ++i)
             start(branches_[i], tasks_[i].release().promise());
@@ -196,3 +226,5 @@ private:
 };
 
 }  // namespace leat::detail
+
+#pragma GCC diagnostic pop

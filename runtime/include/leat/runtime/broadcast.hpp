@@ -17,6 +17,10 @@
 #include <utility>
 #include <vector>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T>
@@ -266,3 +270,5 @@ void BroadcastOperation<T>::cancel() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -6,13 +6,16 @@
 #include <leat/runtime/result.hpp>
 
 #include <atomic>
-#include <coroutine>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -79,6 +82,10 @@ private:
 /// What `callback` gives.
 template <class T, class Start>
 class [[nodiscard]] CallbackOperation : public Wait {
+    static_assert(detail::check_named<Start>());
+    static_assert(std::is_invocable_v<Start&, Callback<T>>,
+                  "leat: what callback<T> calls takes a leat::Callback<T>");
+
 public:
     using value_type = T;
 
@@ -112,7 +119,7 @@ public:
         }
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
 
     T await_resume() { return std::move(*state_->value); }
     Result<T> result() { return Result<T>(await_resume()); }
@@ -148,3 +155,5 @@ CallbackOperation<T, Start> callback(Start&& start) {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -5,12 +5,16 @@
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
-#include <coroutine>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -70,32 +74,47 @@ template <>
 struct MaybeValue<void> {
     using type = bool;
 };
+template <class T>
+struct MaybeValue<T&> {
+    using type = T*;
+};
 
 }  // namespace detail
 
-/// A value that may be missing: `std::optional<T>`, or for void a bool that says whether the end was reached.
+/// A value that may be missing: `std::optional<T>`; for void a bool that says whether the end was reached; for a reference a
+/// pointer, null if it is missing.
 template <class T>
 using Maybe = typename detail::MaybeValue<T>::type;
 
 namespace detail {
 
+/// What `give()`, which gives a `T`, makes of a value that may be missing, and is not.
+template <class T, class Give>
+Maybe<T> as_maybe(Give give) {
+    if constexpr (std::is_void_v<T>) {
+        give();
+        return true;
+    } else if constexpr (std::is_reference_v<T>) {
+        return std::addressof(give());
+    } else {
+        return Maybe<T>(give());
+    }
+}
+
 /// `take_outcome` of a task whose end may be missing, and was not.
 template <class T>
 Maybe<T> take_maybe(TaskFrame& ended) {
-    if constexpr (std::is_void_v<T>) {
-        take_outcome<T>(ended);
-        return true;
-    } else {
-        return Maybe<T>(take_outcome<T>(ended));
-    }
+    return as_maybe<T>([&]() -> T { return take_outcome<T>(ended); });
 }
 
 /// A result that may be missing, and was not.
 template <class T>
-Result<Maybe<T>> maybe_result(Result<T>&& result) {
+Result<Maybe<T>> maybe_result(ResultOf<T>&& result) {
     if (!result) return Unexpected<std::error_code>(result.error());
     if constexpr (std::is_void_v<T>)
         return Result<Maybe<T>>(true);
+    else if constexpr (std::is_reference_v<T>)
+        return Result<Maybe<T>>(std::addressof(result->get()));
     else
         return Result<Maybe<T>>(Maybe<T>(std::move(*result)));
 }
@@ -134,6 +153,10 @@ private:
 /// What `cancel_scope` gives.
 template <class Body>
 class [[nodiscard]] CancelScopeOperation final : public detail::ScopeWait {
+    static_assert(detail::check_named<Body>());
+    static_assert(detail::gives_task<Body&, CancelScope&>(),
+                  "leat: the body of a cancel_scope takes a leat::CancelScope& and returns a leat::Task");
+
 public:
     using task_type = std::invoke_result_t<Body&, CancelScope&>;
     using body_value = typename task_type::value_type;
@@ -143,7 +166,7 @@ public:
     CancelScopeOperation(CancelScopeOperation&& other)
         : ScopeWait(std::move(other)), callable_(std::forward<Body>(other.callable_)), scope_(*this) {}
 
-    void await_suspend(std::coroutine_handle<>) {
+    void await_suspend(TaskHandle) {
         task_type task = callable_(scope_);
         run(task.release().promise());
         // By the callable, before there was a body.
@@ -178,3 +201,5 @@ CancelScopeOperation<Body> cancel_scope(Body&& body) {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

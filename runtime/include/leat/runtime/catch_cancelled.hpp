@@ -9,6 +9,10 @@
 #include <exception>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 namespace detail {
@@ -46,9 +50,16 @@ public:
 /// Errors:       the task's, other than `leat::errc::cancelled`. What failed beside that, and is attached to it, becomes notices.
 /// Cancellation: one from outside is none of its business: it goes on outwards, and this gives no value.
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::CatchCancelled<T> catch_cancelled(Task<T>&& task) noexcept {
     return detail::CatchCancelled<T>(std::move(task));
 }
+// What does not fit, with a sentence.
+template <class A>
+    requires(detail::is_named<A> || !detail::is_task<A>)
+detail::RefusedTask<A> catch_cancelled(A&&) noexcept {
+    return detail::RefusedTask<A>();
+}
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

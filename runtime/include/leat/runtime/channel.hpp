@@ -17,6 +17,10 @@
 #include <utility>
 #include <vector>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T>
@@ -325,3 +329,5 @@ void ChannelReceiveManyOperation<T>::make_room() {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

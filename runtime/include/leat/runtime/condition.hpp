@@ -11,6 +11,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class Condition;
@@ -95,9 +99,11 @@ public:
     /// Errors:       what `predicate` throws; `guard` then holds the mutex.
     /// Cancellation: the same. A `timeout` around this cancels it, and leaves `guard` without the mutex, too.
     template <class Predicate>
-    Task<void> wait(MutexGuard& guard, Predicate predicate) {
-        while (!predicate())
-            co_await wait(guard);
+    Task<void> wait(MutexGuard& guard, Predicate&& predicate) {
+        static_assert(detail::check_named<Predicate>());
+        static_assert(std::is_invocable_r_v<bool, std::decay_t<Predicate>&>,
+                      "leat: a predicate takes nothing and returns a bool");
+        return wait_until<std::decay_t<Predicate>>(guard, std::forward<Predicate>(predicate));
     }
 
     /// Lets the one that has waited longest go on, if any.
@@ -110,7 +116,15 @@ public:
 private:
     friend class ConditionWaitOperation;
 
+    template <class Predicate>
+    Task<void> wait_until(MutexGuard& guard, Predicate predicate) {
+        while (!predicate())
+            co_await wait(guard);
+    }
+
     detail::WaitList waiters_;
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

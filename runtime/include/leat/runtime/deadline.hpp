@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 /// Awaits `task`, and everything that it awaits, for at most `limit`: the time that it has for all of it.
@@ -28,15 +32,21 @@ namespace leat {
 /// Cancellation: the task's.
 /// Complexity:   O(1), at most one timer.
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> with_deadline(Duration limit, Task<T>&& task) noexcept {
     return timeout(limit, std::move(task));
 }
 /// The same until an instant of the executor's clock.
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> with_deadline(TimePoint deadline, Task<T>&& task) noexcept {
     return timeout_at(deadline, std::move(task));
+}
+// What does not fit, with a sentence.
+template <class Limit, class A>
+    requires(detail::is_meant_as_limit<std::remove_cvref_t<Limit>> &&
+             !((std::is_convertible_v<Limit, Duration> || std::is_convertible_v<Limit, TimePoint>) &&
+               !detail::is_named<A> && detail::is_task<A>))
+detail::RefusedDeadline<A, Limit, Duration, TimePoint> with_deadline(Limit&&, A&&) noexcept {
+    return detail::RefusedDeadline<A, Limit, Duration, TimePoint>();
 }
 
 /// What `current_deadline` gives.
@@ -60,3 +70,5 @@ public:
 inline CurrentDeadline current_deadline() noexcept { return CurrentDeadline(); }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

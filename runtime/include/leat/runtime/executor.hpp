@@ -17,6 +17,10 @@
 #include <utility>
 #include <vector>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T = void>
@@ -422,5 +426,7 @@ template <class T>
 T run(Task<T> task, ExecutorOptions options, std::source_location caller = std::source_location::current());
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop
 
 #include <leat/runtime/root.hpp>

@@ -9,11 +9,14 @@
 
 #include <chrono>
 #include <concepts>
-#include <coroutine>
 #include <exception>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -81,8 +84,35 @@ private:
     Cleanup cleanup_;
 };
 
+/// What `finally` can call, as it was passed.
+template <class F>
+concept IsCleanup = std::same_as<std::invoke_result_t<F&>, Task<void>>;
+
+template <class A, class... Rest>
+inline constexpr bool fits_finally = false;
+template <class A, class F>
+inline constexpr bool fits_finally<A, F> = !is_named<A> && is_task<A> && IsCleanup<F>;
+template <class A, class L, class F>
+inline constexpr bool fits_finally<A, L, F> =
+    !is_named<A> && is_task<A> && std::is_convertible_v<L, Duration> && IsCleanup<F>;
+
+template <class A, class... Rest>
+class RefusedFinally : public RefusedAwait {
+    static consteval bool check() {
+        if constexpr (is_named<A> || !is_task<A>) static_cast<void>(sizeof(RefusedTask<A>));
+        return true;
+    }
+    static_assert(check());
+    static_assert(is_named<A> || !is_task<A>,
+                  "leat: finally takes a task, a limit if there is to be another one, and a function that "
+                  "takes nothing "
+                  "and returns leat::Task<>: finally(task, clean_up) or finally(task, 5s, clean_up)");
+};
+
 template <class T, class Function>
 class Finally : public FinallyWait {
+    static_assert(check_named<Function>());
+
 public:
     using value_type = T;
 
@@ -93,13 +123,13 @@ public:
           task_(std::move(other.task_)),
           function_(std::forward<Function>(other.function_)) {}
 
-    void await_suspend(std::coroutine_handle<>) noexcept { run(task_.release().promise()); }
+    void await_suspend(TaskHandle) noexcept { run(task_.release().promise()); }
 
     T await_resume() {
         if (std::exception_ptr failure = take_failure()) std::rethrow_exception(std::move(failure));
         return take_value<T>(body());
     }
-    Result<T> result() {
+    ResultOf<T> result() {
         if (std::exception_ptr failure = take_failure())
             return Unexpected<std::error_code>(code_or_tell(executor(), failure));
         return take_result<T>(body());
@@ -136,16 +166,24 @@ inline constexpr Duration cleanup_limit = std::chrono::seconds(5);
 /// Cancellation: the body is unwound, the clean-up runs to its end, and then the awaiting task ends.
 /// Complexity:   O(1), a timer, and the frames of both.
 template <class T, class Function>
-    requires std::same_as<std::invoke_result_t<Function&>, Task<void>>
+    requires detail::IsCleanup<Function>
 [[nodiscard]] detail::Finally<T, Function> finally(Task<T>&& body, Function&& cleanup) {
     return detail::Finally<T, Function>(std::move(body), cleanup_limit, std::forward<Function>(cleanup));
 }
 
 /// The same with another limit for the clean-up.
 template <class T, class Function>
-    requires std::same_as<std::invoke_result_t<Function&>, Task<void>>
+    requires detail::IsCleanup<Function>
 [[nodiscard]] detail::Finally<T, Function> finally(Task<T>&& body, Duration limit, Function&& cleanup) {
     return detail::Finally<T, Function>(std::move(body), limit, std::forward<Function>(cleanup));
 }
+// What does not fit, with a sentence.
+template <class A, class... Rest>
+    requires(!detail::fits_finally<A, Rest...>)
+detail::RefusedFinally<A, Rest...> finally(A&&, Rest&&...) noexcept {
+    return detail::RefusedFinally<A, Rest...>();
+}
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

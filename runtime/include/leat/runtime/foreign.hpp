@@ -10,6 +10,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 /// What a foreign awaiter's `await_cancel(handle)` answers.
@@ -63,6 +67,13 @@ decltype(auto) awaiter_of(A&& awaitable) {
         return std::forward<A>(awaitable);
 }
 
+template <class A>
+concept ForeignAwaitable = requires(A&& awaitable, std::coroutine_handle<> handle) {
+    static_cast<bool>(awaiter_of(std::forward<A>(awaitable)).await_ready());
+    awaiter_of(std::forward<A>(awaitable)).await_suspend(handle);
+    awaiter_of(std::forward<A>(awaitable)).await_resume();
+};
+
 template <class Awaiter>
 concept CancellableForeign = requires(Awaiter& awaiter, std::coroutine_handle<> handle) {
     { awaiter.await_cancel(handle) } -> std::same_as<CancelAnswer>;
@@ -90,7 +101,7 @@ public:
 
     // Another library's await_suspend may throw, and then the task goes on with that exception; so it is called
     // here, where the coroutine is suspended.
-    bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current()) {
+    bool await_suspend(TaskHandle, std::source_location line = std::source_location::current()) {
         note_line(*this, line);
         if (!started_) return true;  // The scope was cancelled: the loop unwinds the task.
         try {
@@ -149,6 +160,8 @@ private:
 
 }  // namespace detail
 }  // namespace leat
+
+#pragma GCC diagnostic pop
 
 // After, not before: the executor's header needs tasks, and tasks need this one.
 #include <leat/runtime/executor.hpp>

@@ -17,6 +17,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class TaskGroup;
@@ -221,3 +225,5 @@ using NamedChildMaker = ChildMaker<NamedChild, std::string>;
 }  // namespace detail
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

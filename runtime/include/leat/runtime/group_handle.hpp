@@ -14,6 +14,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 namespace detail {
@@ -72,15 +76,20 @@ public:
     /// The same; false instead of the error.
     template <class Callable, class... Arguments>
     [[nodiscard]] bool try_spawn(Callable&& callable, Arguments&&... arguments) {
-        if (!gate_->enter()) return false;
-        Entry entry(gate_, remote_);
-        return remote_.try_post([entry = std::move(entry),
-                                 callable = std::decay_t<Callable>(std::forward<Callable>(callable)),
-                                 arguments = std::tuple<std::decay_t<Arguments>...>(
-                                     std::forward<Arguments>(arguments)...)]() mutable {
-            std::apply([&](auto&... argument) { entry.start(std::move(callable), std::move(argument)...); },
-                       arguments);
-        });
+        if constexpr (detail::ChildCall<Task<void>, void(), Callable, Arguments...>::is_right) {
+            if (!gate_->enter()) return false;
+            Entry entry(gate_, remote_);
+            return remote_.try_post([entry = std::move(entry),
+                                     callable = std::decay_t<Callable>(std::forward<Callable>(callable)),
+                                     arguments = std::tuple<std::decay_t<Arguments>...>(
+                                         std::forward<Arguments>(arguments)...)]() mutable {
+                std::apply(
+                    [&](auto&... argument) { entry.start(std::move(callable), std::move(argument)...); },
+                    arguments);
+            });
+        } else {
+            return false;
+        }
     }
 
 private:
@@ -122,3 +131,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -7,7 +7,6 @@
 #include <leat/runtime/task_group.hpp>
 
 #include <concepts>
-#include <coroutine>
 #include <exception>
 #include <optional>
 #include <source_location>
@@ -15,6 +14,10 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -52,8 +55,7 @@ class StartWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
     // Here, since the line of the await is where the child comes from.
-    void await_suspend(std::coroutine_handle<>,
-                       std::source_location line = std::source_location::current()) noexcept;
+    void await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept;
 
     void cancel() noexcept override;
     std::string describe() const override { return "a child of a group to be ready"; }
@@ -96,22 +98,22 @@ public:
 
     T await_resume() {
         if (std::exception_ptr failure = take_failure()) std::rethrow_exception(std::move(failure));
-        if constexpr (!std::is_void_v<T>) return std::move(*value_);
+        if constexpr (!std::is_void_v<T>) return static_cast<T>(std::move(*value_));
     }
-    Result<T> result() {
+    detail::ResultOf<T> result() {
         if (std::exception_ptr failure = take_failure())
             return Unexpected<std::error_code>(detail::code_or_tell(executor(), failure));
         if constexpr (std::is_void_v<T>)
             return Result<T>();
         else
-            return Result<T>(std::move(*value_));
+            return detail::ResultOf<T>(std::move(*value_));
     }
 
 private:
     template <class U>
     friend class Ready;
 
-    std::optional<detail::ValueOrNone<T>> value_;
+    std::optional<detail::HeldOrNone<T>> value_;
 };
 
 /// What a child that was started with `TaskGroup::start` says when it is ready: `ready(value)`, or `ready()`.
@@ -126,7 +128,7 @@ public:
     Ready& operator=(const Ready&) = delete;
 
     template <class... Value>
-        requires std::constructible_from<detail::ValueOrNone<T>, Value...>
+        requires std::constructible_from<detail::HeldOrNone<T>, Value...>
     void operator()(Value&&... value) {
         if (child_.starter() == nullptr) return;
         static_cast<StartOperation<T>*>(child_.starter())->value_.emplace(std::forward<Value>(value)...);
@@ -162,10 +164,18 @@ private:
 
 template <class T, class Callable, class... Arguments>
 StartOperation<T> TaskGroup::start(Callable&& callable, Arguments&&... arguments) {
-    using Child = detail::StartedChildOf<T, std::decay_t<Callable>, std::decay_t<Arguments>...>;
-    Child* made = new Child(*this, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
-    detail::ChildPointer child(made);
-    return StartOperation<T>(*this, detail::PreparedChild(std::move(child), made->begin()));
+    static_assert(detail::check_moved<Callable, Arguments...>());
+    if constexpr (detail::ChildCall<Task<void>, void(Ready<T>&), Callable, Arguments...>::is_right) {
+        using Child = detail::StartedChildOf<T, std::decay_t<Callable>, std::decay_t<Arguments>...>;
+        Child* made =
+            new Child(*this, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
+        detail::ChildPointer child(made);
+        return StartOperation<T>(*this, detail::PreparedChild(std::move(child), made->begin()));
+    } else {
+        std::terminate();
+    }
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

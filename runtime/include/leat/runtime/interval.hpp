@@ -6,9 +6,12 @@
 #include <leat/runtime/timer_wheel.hpp>
 #include <leat/runtime/wait.hpp>
 
-#include <coroutine>
 #include <optional>
 #include <string>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -47,7 +50,7 @@ public:
     ~TickOperation() = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     TimePoint await_resume() const noexcept { return ideal_; }
     Result<TimePoint> result() const noexcept { return ideal_; }
 
@@ -117,3 +120,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -5,11 +5,14 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/result.hpp>
 
-#include <coroutine>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -22,7 +25,7 @@ public:
     using OperationRecord::kind;
 
     bool await_ready() noexcept { return start(); }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
 
     void cancel() noexcept override;
     std::string describe() const override;
@@ -97,3 +100,5 @@ inline ReadinessOperation writable(Source& source) noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -18,12 +18,12 @@
 #include <leat/runtime/wait.hpp>
 
 #include <concepts>
-#include <coroutine>
 #include <cstddef>
 #include <iterator>
 #include <memory>
 #include <source_location>
 #include <span>
+#include <string_view>
 #include <type_traits>
 
 namespace leat {
@@ -41,6 +41,31 @@ template <class B>
 concept ReadableBytes = requires(B&& bytes) {
     { std::data(bytes) } -> std::convertible_to<const std::byte*>;
     { std::size(bytes) } -> std::convertible_to<std::size_t>;
+};
+
+/// Text, which is written as its bytes: a literal, without the NUL at its end, or what converts to a `std::string_view`.
+///
+/// Lifetime: that of the text, which outlives the await.
+class TextBytes {
+public:
+    template <class T>
+        requires(std::convertible_to<const T&, std::string_view> && !std::is_array_v<T>)
+    TextBytes(const T& text) noexcept(noexcept(std::string_view(text)))
+        : bytes_(std::as_bytes(std::span(std::string_view(text)))) {}
+    // An embedded NUL is a byte like any other.
+    template <std::size_t size>
+    TextBytes(const char (&text)[size]) noexcept
+        : TextBytes(std::string_view(text, text[size - 1] == '\0' ? size - 1 : size)) {}
+    template <std::size_t size>
+    TextBytes(char (&)[size]) noexcept {
+        static_assert(size == 0,
+                      "leat: how much of an array of char is text? Pass std::string_view(array, length)");
+    }
+
+    std::span<const std::byte> bytes() const noexcept { return bytes_; }
+
+private:
+    std::span<const std::byte> bytes_;
 };
 
 namespace detail {
@@ -63,6 +88,10 @@ public:
     Source& source() const noexcept { return *source_; }
     std::span<std::byte> buffer() const noexcept { return {data_, size_}; }
     operator Op() const noexcept { return Op(Operation::receive(*source_, buffer())); }
+    /// For a coroutine of another kind, which cannot await it: says so when it is compiled.
+    detail::TaskOnlyAwait<value_type> operator co_await() const noexcept {
+        return detail::TaskOnlyAwait<value_type>();
+    }
 
     /// For `await_transform`.
     detail::ReadAwaiter<Op> await_in(TaskFrame& frame) const noexcept;
@@ -90,6 +119,10 @@ public:
             return Op(Operation::send(*source_, buffer()));
         else
             return Op(Operation::send_all(*source_, buffer()));
+    }
+    /// For a coroutine of another kind, which cannot await it: says so when it is compiled.
+    detail::TaskOnlyAwait<value_type> operator co_await() const noexcept {
+        return detail::TaskOnlyAwait<value_type>();
     }
 
     /// For `await_transform`.
@@ -120,8 +153,7 @@ public:
     ReadAwaiter& operator=(const ReadAwaiter&) = delete;
 
     bool await_ready() const noexcept { return operation_.is_ready(); }
-    void await_suspend(std::coroutine_handle<>,
-                       std::source_location line = std::source_location::current()) noexcept {
+    void await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept {
         note_line(operation_, line);
     }
     auto await_resume() { return operation_.await_resume(); }
@@ -160,8 +192,7 @@ public:
     WriteAwaiter& operator=(const WriteAwaiter&) = delete;
 
     bool await_ready() const noexcept { return sent_ != 0 || operation_.is_ready(); }
-    void await_suspend(std::coroutine_handle<>,
-                       std::source_location line = std::source_location::current()) noexcept {
+    void await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept {
         note_line(operation_, line);
     }
     typename Op::value_type await_resume() {

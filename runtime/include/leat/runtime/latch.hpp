@@ -10,6 +10,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class Latch;
@@ -100,3 +104,5 @@ inline std::string LatchWaitOperation::describe() const {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

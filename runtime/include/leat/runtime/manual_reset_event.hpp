@@ -8,6 +8,10 @@
 #include <coroutine>
 #include <string>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class ManualResetEvent;
@@ -84,3 +88,5 @@ inline void EventWaitOperation::cancel() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

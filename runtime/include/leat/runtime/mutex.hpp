@@ -10,6 +10,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class Mutex;
@@ -152,3 +156,5 @@ inline void LockOperation::cancel() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

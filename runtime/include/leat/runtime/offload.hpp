@@ -10,7 +10,6 @@
 #include <leat/runtime/task.hpp>
 
 #include <atomic>
-#include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -22,6 +21,10 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -80,6 +83,10 @@ private:
 template <class Callable, class... Arguments>
 class TypedOffload final : public OffloadJob {
     static constexpr bool takes_stop_token = std::is_invocable_v<Callable&, std::stop_token, Arguments...>;
+    static_assert(takes_stop_token || std::is_invocable_v<Callable&, Arguments...>,
+                  "leat: the function cannot be called with these arguments, which it is given as "
+                  "temporaries: let it take "
+                  "values, or pass std::ref(x)");
 
     template <bool with_token>
     static auto returned() {
@@ -89,8 +96,9 @@ class TypedOffload final : public OffloadJob {
             return std::type_identity<std::invoke_result_t<Callable&, Arguments...>>();
     }
     using Value = ValueOfCall<typename decltype(returned<takes_stop_token>())::type>;
-    static_assert(!Value::is_task,
-                  "a task needs an executor, and the pool's threads have none: offload a plain function");
+    static_assert(
+        !Value::is_task,
+        "leat: a task needs an executor, and the pool's threads have none: offload a plain function");
 
 public:
     using value_type = typename Value::type;
@@ -126,7 +134,7 @@ class OffloadWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
     // Here, where the line is known.
-    bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current());
+    bool await_suspend(TaskHandle, std::source_location line = std::source_location::current());
 
     void cancel() noexcept override;
     std::string describe() const override { return "a call on a thread of a pool"; }
@@ -182,14 +190,14 @@ public:
         return static_cast<Job&>(job()).take();
     }
 
-    Result<value_type> result() {
+    ResultOf<value_type> result() {
         if (std::error_code error = missing()) return Unexpected<std::error_code>(error);
         if (std::exception_ptr failure = take_failure())
             return Unexpected<std::error_code>(code_or_tell(this->executor(), failure));
         if constexpr (std::is_void_v<value_type>)
             return Result<value_type>();
         else
-            return Result<value_type>(static_cast<Job&>(job()).take());
+            return ResultOf<value_type>(static_cast<Job&>(job()).take());
     }
 };
 
@@ -219,7 +227,7 @@ class [[nodiscard]] DetachedOffloadOperation : public detail::TypedOffloadWait<C
     using Base = detail::TypedOffloadWait<Callable, Arguments...>;
     static_assert(!(detail::is_reference_wrapper<Arguments> || ...) &&
                       !std::is_reference_v<typename Base::value_type>,
-                  "a detached call may outlive what it refers to: pass copies");
+                  "leat: a detached call may outlive what it refers to: pass copies");
 
 public:
     template <class... Parts>
@@ -252,6 +260,7 @@ public:
 template <class Callable, class... Arguments>
 OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...> offload(Callable&& callable,
                                                                              Arguments&&... arguments) {
+    static_assert(detail::check_moved<Callable, Arguments...>());
     return OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>(
         nullptr, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
 }
@@ -264,6 +273,7 @@ OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...> offload(Cal
 template <class Callable, class... Arguments>
 DetachedOffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>
 offload_detached(Callable&& callable, Arguments&&... arguments) {
+    static_assert(detail::check_moved<Callable, Arguments...>());
     return DetachedOffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>(
         nullptr, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
 }
@@ -271,6 +281,7 @@ offload_detached(Callable&& callable, Arguments&&... arguments) {
 template <class Callable, class... Arguments>
 OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>
 BlockingPool::offload(Callable&& callable, Arguments&&... arguments) {
+    static_assert(detail::check_moved<Callable, Arguments...>());
     return OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>(
         core_, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
 }
@@ -278,8 +289,11 @@ BlockingPool::offload(Callable&& callable, Arguments&&... arguments) {
 template <class Callable, class... Arguments>
 DetachedOffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>
 BlockingPool::offload_detached(Callable&& callable, Arguments&&... arguments) {
+    static_assert(detail::check_moved<Callable, Arguments...>());
     return DetachedOffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>(
         core_, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -16,6 +16,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T>
@@ -276,3 +280,5 @@ template <class T>
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class Executor;
@@ -161,3 +165,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

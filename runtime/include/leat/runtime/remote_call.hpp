@@ -16,7 +16,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -29,13 +28,25 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 namespace detail {
 
 /// What a call of the stored callable with the stored arguments gives, once a task of it has ended.
 template <class Callable, class... Arguments>
-struct CallValue : ValueOfCall<std::invoke_result_t<Callable&, Arguments...>> {};
+struct CallValue {
+    static_assert(std::is_invocable_v<Callable&, Arguments...>,
+                  "leat: the function cannot be called with these arguments, which it is given as "
+                  "temporaries: let it take "
+                  "values, or pass std::ref(x)");
+    using Value = ValueOfCall<std::invoke_result_t<Callable&, Arguments...>>;
+    static constexpr bool is_task = Value::is_task;
+    using type = typename Value::type;
+};
 
 /// Who waits for a call.
 class CallEnd {
@@ -120,9 +131,10 @@ class TypedCall final : public CallState {
 public:
     using Value = CallValue<Callable, Arguments...>;
     using value_type = typename Value::type;
-    static_assert(!is_running<value_type>,
-                  "a Running cannot leave its executor's thread: let the call return the task, or keep the "
-                  "Running there");
+    static_assert(
+        !is_running<value_type>,
+        "leat: a Running cannot leave its executor's thread: let the call return the task, or keep the "
+        "Running there");
 
     template <class C, class... A>
     TypedCall(Remote&& target, C&& callable, A&&... arguments)
@@ -165,7 +177,7 @@ class RemoteCallWait : public Wait, private CallEnd {
 public:
     bool await_ready() const noexcept { return false; }
     // Here, where the line is known that the callee is started at.
-    bool await_suspend(std::coroutine_handle<>, std::source_location line = std::source_location::current());
+    bool await_suspend(TaskHandle, std::source_location line = std::source_location::current());
 
     void cancel() noexcept override;
     std::string describe() const override { return "a call on another executor"; }
@@ -232,14 +244,14 @@ public:
         return static_cast<Call&>(call()).take();
     }
 
-    Result<value_type> result() {
+    detail::ResultOf<value_type> result() {
         if (std::error_code error = missing()) return Unexpected<std::error_code>(error);
         if (std::exception_ptr failure = call().take_failure())
             return Unexpected<std::error_code>(detail::code_or_tell(this->executor(), failure));
         if constexpr (std::is_void_v<value_type>)
             return Result<value_type>();
         else
-            return Result<value_type>(static_cast<Call&>(call()).take());
+            return detail::ResultOf<value_type>(static_cast<Call&>(call()).take());
     }
 };
 
@@ -264,6 +276,7 @@ public:
 template <class Callable, class... Arguments>
 RemoteCallOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>
 Remote::call(Callable&& callable, Arguments&&... arguments) {
+    static_assert(detail::check_moved<Callable, Arguments...>());
     using Call = detail::TypedCall<std::decay_t<Callable>, std::decay_t<Arguments>...>;
     return RemoteCallOperation<std::decay_t<Callable>, std::decay_t<Arguments>...>(std::make_shared<Call>(
         Remote(*this), std::forward<Callable>(callable), std::forward<Arguments>(arguments)...));
@@ -296,3 +309,5 @@ Remote::block_on(Callable&& callable, Arguments&&... arguments) {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -8,7 +8,6 @@
 #include <leat/runtime/ring.hpp>
 
 #include <condition_variable>
-#include <coroutine>
 #include <cstddef>
 #include <mutex>
 #include <optional>
@@ -16,6 +15,10 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -168,7 +171,7 @@ public:
     RemoteSendOperation(RemoteSendOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const {
         if (this->found_closed) detail::throw_channel_closed();
     }
@@ -196,7 +199,7 @@ public:
     RemoteReceiveOperation(RemoteReceiveOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     std::optional<T> await_resume() noexcept { return std::move(this->item); }
     Result<std::optional<T>> result() noexcept { return std::move(this->item); }
 
@@ -442,3 +445,5 @@ void RemoteReceiveOperation<T>::cancel() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -5,9 +5,9 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/wait.hpp>
 
-#include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <source_location>
 #include <system_error>
 #include <type_traits>
@@ -19,6 +19,10 @@
 #else
 #include <tl/expected.hpp>
 #endif
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -42,11 +46,24 @@ using Result = Expected<T, std::error_code>;
 template <class T>
 using Outcome = Expected<T, std::exception_ptr>;
 
+namespace detail {
+
+// What stands for a `T` inside an object: a reference as a `std::reference_wrapper`.
+template <class T>
+using Held =
+    std::conditional_t<std::is_lvalue_reference_v<T>, std::reference_wrapper<std::remove_reference_t<T>>, T>;
+template <class T>
+using ResultOf = Result<Held<T>>;
+template <class T>
+using OutcomeOf = Outcome<Held<T>>;
+
+}  // namespace detail
+
 /// A wait that can tell its result without throwing: all of leat's leaf waits, and most of its combinators.
 template <class A>
 concept ResultWait = std::derived_from<A, Wait> && requires(A& awaitable) {
     typename A::value_type;
-    { awaitable.result() } -> std::same_as<Result<typename A::value_type>>;
+    { awaitable.result() } -> std::same_as<detail::ResultOf<typename A::value_type>>;
 };
 
 namespace detail {
@@ -70,7 +87,7 @@ public:
             return true;
         }
     }
-    bool await_suspend(std::coroutine_handle<> handle,
+    bool await_suspend(TaskHandle handle,
                        std::source_location line = std::source_location::current()) noexcept {
         try {
             return start(handle, line);
@@ -84,7 +101,7 @@ protected:
     std::exception_ptr take_start_failure() noexcept { return std::exchange(failure_, nullptr); }
 
 private:
-    bool start(std::coroutine_handle<> handle, std::source_location line) {
+    bool start(TaskHandle handle, std::source_location line) {
         A& wait = *this;
         constexpr bool takes_line = requires { wait.await_suspend(handle, line); };
         if constexpr (std::is_void_v<decltype(wait.await_suspend(handle))>) {
@@ -115,14 +132,13 @@ protected:
 
 template <class A>
 using StartOf = std::conditional_t<noexcept(std::declval<A&>().await_ready()) &&
-                                       noexcept(std::declval<A&>().await_suspend(
-                                           std::declval<std::coroutine_handle<>>())),
+                                       noexcept(std::declval<A&>().await_suspend(std::declval<TaskHandle>())),
                                    SureStart<A>, KeptStart<A>>;
 
 template <ResultWait A>
 class AsResult : public StartOf<A> {
 public:
-    using value_type = Result<typename A::value_type>;
+    using value_type = ResultOf<typename A::value_type>;
 
     explicit AsResult(A&& awaitable) noexcept : StartOf<A>(std::move(awaitable)) {}
     value_type await_resume() {
@@ -136,20 +152,23 @@ public:
 
 // What a task that has come to its end gives, once.
 template <class T>
-Result<T> take_result(TaskFrame& ended) {
+ResultOf<T> take_result(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended))
         return Unexpected<std::error_code>(code_or_tell(ended.executor(), exception));
     if constexpr (std::is_void_v<T>) {
         take_value<T>(ended);
         return Result<T>();
     } else {
-        return Result<T>(take_value<T>(ended));
+        return ResultOf<T>(take_value<T>(ended));
     }
 }
 
 /// What stands for a value in a tuple or an optional: where there is none, a `std::monostate`.
 template <class T>
 using ValueOrNone = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+// The same in an object that is assigned to.
+template <class T>
+using HeldOrNone = Held<std::conditional_t<std::is_void_v<T>, std::monostate, std::remove_cv_t<T>>>;
 
 /// A wait that says what awaiting it gives.
 template <class A>
@@ -178,6 +197,15 @@ Task<T> as_task(Task<T>&& task) noexcept {
 template <class A>
 concept Awaitable = is_task<A> || ValueWait<A> || WaitRequest<A>;
 
+/// What a combinator can run, as it was passed.
+template <class A>
+concept Runnable = !is_named<A> && Awaitable<A>;
+
+/// What can be awaited for a result, as it was passed.
+template <class A>
+concept HasResult = WaitRequest<std::remove_cvref_t<A>> ||
+                    (!is_named<A> && (is_task<A> || ResultWait<A> || IsNextOperation<A>));
+
 /// What awaiting it gives.
 template <Awaitable A>
 using AwaitedValue = typename decltype(as_task(std::declval<A>()))::value_type;
@@ -185,38 +213,38 @@ using AwaitedValue = typename decltype(as_task(std::declval<A>()))::value_type;
 template <class T>
 class TaskAsResult final : public TaskAwaiter<T> {
 public:
-    using value_type = Result<T>;
+    using value_type = ResultOf<T>;
 
     explicit TaskAsResult(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
-    Result<T> await_resume() { return take_result<T>(*this->child_); }
+    value_type await_resume() { return take_result<T>(*this->child_); }
 };
 
 template <class T>
 class TaskAsOutcome final : public TaskAwaiter<T> {
 public:
-    using value_type = Outcome<T>;
+    using value_type = OutcomeOf<T>;
 
     explicit TaskAsOutcome(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
-    Outcome<T> await_resume() {
+    value_type await_resume() {
         if (std::exception_ptr exception = this->exception())
             return Unexpected<std::exception_ptr>(std::move(exception));
         if constexpr (std::is_void_v<T>)
-            return Outcome<T>();
+            return value_type();
         else
-            return Outcome<T>(this->take_value());
+            return value_type(this->take_value());
     }
 };
 
 template <ResultWait A>
 class AsOutcome final : public StartOf<A> {
 public:
-    using value_type = Outcome<typename A::value_type>;
+    using value_type = OutcomeOf<typename A::value_type>;
 
     explicit AsOutcome(A&& awaitable) noexcept : StartOf<A>(std::move(awaitable)) {}
 
-    Outcome<typename A::value_type> await_resume() {
+    value_type await_resume() {
         if (std::exception_ptr failure = this->take_start_failure())
             return Unexpected<std::exception_ptr>(std::move(failure));
         try {
@@ -224,7 +252,7 @@ public:
                 A::await_resume();
                 return Outcome<void>();
             } else {
-                return Outcome<typename A::value_type>(A::await_resume());
+                return value_type(A::await_resume());
             }
         } catch (...) {
             return Unexpected<std::exception_ptr>(std::current_exception());
@@ -238,6 +266,8 @@ public:
 ///
 ///     leat::Result<std::size_t> received = co_await as_result(stream.read(buffer));
 ///     if (!received) report(received.error());
+///
+/// Where the value is a reference, the result holds a `std::reference_wrapper`.
 ///
 /// Cancellation: none of its business: a cancelled wait gives no result, the task ends.
 template <ResultWait A>
@@ -255,7 +285,6 @@ template <WaitRequest R>
 /// The same for a task: its `std::system_error` becomes the code, every other exception passes through. What is attached to it
 /// (`attached_failures`), which no code can tell, becomes notices.
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TaskAsResult<T> as_result(Task<T>&& task) noexcept {
     return detail::TaskAsResult<T>(std::move(task));
 }
@@ -274,9 +303,22 @@ template <WaitRequest R>
 }
 
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TaskAsOutcome<T> as_outcome(Task<T>&& task) noexcept {
     return detail::TaskAsOutcome<T>(std::move(task));
 }
 
+// What does not fit, with a sentence.
+template <class A>
+    requires(!detail::HasResult<A>)
+detail::RefusedAwaitable<A> as_result(A&&) noexcept {
+    return detail::RefusedAwaitable<A>();
+}
+template <class A>
+    requires(!detail::HasResult<A>)
+detail::RefusedAwaitable<A> as_outcome(A&&) noexcept {
+    return detail::RefusedAwaitable<A>();
+}
+
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -42,6 +42,15 @@ bool may_pass(const RetryOptions& options, const std::exception_ptr& failure, Ex
 /// The pause after the `failures`-th failure in a row.
 Duration pause_after(const RetryOptions& options, std::size_t failures, std::uint64_t random) noexcept;
 
+template <class Attempt>
+class RefusedAttempt : public RefusedAwait {
+    static_assert(gives_task<Attempt&>(), "leat: retry takes a function that takes nothing and returns a "
+                                          "leat::Task, to be called for each try");
+    static_assert(!gives_task<Attempt&>(), "leat: what retry calls outlives the await: name it in a line "
+                                           "before, auto attempt = [&] { ... };, and "
+                                           "pass the name, attempt");
+};
+
 }  // namespace detail
 
 /// Awaits `attempt()`, a task, until it succeeds, with growing pauses between the tries.
@@ -57,14 +66,17 @@ Duration pause_after(const RetryOptions& options, std::size_t failures, std::uin
 ///               `may_pass` throws, with the failures attached likewise.
 /// Cancellation: that of what it waits for: the try, or the pause.
 template <class Attempt>
+    requires(detail::gives_task<Attempt&>())
 std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
     using T = typename std::invoke_result_t<Attempt&>::value_type;
     std::exception_ptr earlier;
     for (std::size_t failures = 1;; ++failures) {
-        Outcome<T> outcome = co_await as_outcome(attempt());
+        detail::OutcomeOf<T> outcome = co_await as_outcome(attempt());
         if (outcome) {
             if constexpr (std::is_void_v<T>)
                 co_return;
+            else if constexpr (std::is_reference_v<T>)
+                co_return outcome->get();
             else
                 co_return std::move(*outcome);
         }
@@ -81,8 +93,15 @@ std::invoke_result_t<Attempt&> retry(Attempt& attempt, RetryOptions options) {
     }
 }
 template <class Attempt>
+    requires(detail::gives_task<Attempt&>())
 std::invoke_result_t<Attempt&> retry(Attempt& attempt) {
     return retry(attempt, RetryOptions());
+}
+// What does not fit, with a sentence.
+template <class Attempt, class... Options>
+    requires(!std::is_lvalue_reference_v<Attempt> || !detail::gives_task<Attempt&>())
+detail::RefusedAttempt<Attempt> retry(Attempt&&, Options&&...) noexcept {
+    return detail::RefusedAttempt<Attempt>();
 }
 
 }  // namespace leat

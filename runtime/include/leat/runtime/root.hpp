@@ -12,6 +12,10 @@
 #include <system_error>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 namespace detail {
@@ -164,3 +168,5 @@ T run(Task<T> task, ExecutorOptions options, std::source_location caller) {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

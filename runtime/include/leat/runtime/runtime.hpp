@@ -99,7 +99,14 @@ public:
     /// Lifetime:     name `callable` first; it outlives the await.
     /// Cancellation: all are cancelled, and waited for.
     template <class Callable>
-    Task<> run_on_all(const Callable& callable) {
+    Task<> run_on_all(Callable&& callable) {
+        static_assert(detail::check_named<Callable>());
+        return run_on_each(std::as_const(callable));
+    }
+
+private:
+    template <class Callable>
+    Task<> run_on_each(const Callable& callable) {
         auto body = [this, &callable](TaskGroup& group) -> Task<> {
             for (std::size_t index = 1; index < size(); ++index) {
                 auto elsewhere = [this, &callable, index]() -> Task<> {
@@ -115,7 +122,6 @@ public:
         co_await task_group(body);
     }
 
-private:
     void start(RuntimeOptions&& options);
     void end() noexcept;
     Task<> wait_for_threads();

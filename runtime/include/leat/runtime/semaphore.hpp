@@ -10,6 +10,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class AcquireOperation;
@@ -142,3 +146,5 @@ inline bool AcquireOperation::await_ready() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -10,6 +10,10 @@
 #include <string>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class SharedMutex;
@@ -218,3 +222,5 @@ inline bool SharedLockOperation::await_ready() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -5,9 +5,12 @@
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
-#include <coroutine>
 #include <string>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -22,10 +25,10 @@ public:
     explicit ShieldedTask(Task<T>&& task) noexcept : task_(std::move(task)) {}
     ShieldedTask(ShieldedTask&&) noexcept = default;
 
-    void await_suspend(std::coroutine_handle<>) noexcept { run_apart(task_.release().promise()); }
+    void await_suspend(TaskHandle) noexcept { run_apart(task_.release().promise()); }
 
     T await_resume() { return take_outcome<T>(body()); }
-    Result<T> result() { return take_result<T>(body()); }
+    ResultOf<T> result() { return take_result<T>(body()); }
 
     // The next wait sees it.
     TaskFrame* cancel_or_pass() noexcept override { return nullptr; }
@@ -53,5 +56,13 @@ template <detail::Awaitable A>
 [[nodiscard]] detail::ShieldedTask<detail::AwaitedValue<A>> shield(A&& awaitable) {
     return detail::ShieldedTask<detail::AwaitedValue<A>>(detail::as_task(std::move(awaitable)));
 }
+// What does not fit, with a sentence.
+template <class A>
+    requires(!detail::Runnable<A>)
+detail::RefusedAwaitable<A> shield(A&&) noexcept {
+    return detail::RefusedAwaitable<A>();
+}
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -6,8 +6,11 @@
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/timer_wheel.hpp>
 
-#include <coroutine>
 #include <string>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -21,7 +24,7 @@ public:
     SleepOperation(SleepOperation&&) noexcept = default;
 
     bool await_ready() noexcept;
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 
@@ -60,7 +63,7 @@ public:
         resume_later();
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 
@@ -73,3 +76,5 @@ public:
 inline YieldOperation yield() noexcept { return YieldOperation(); }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

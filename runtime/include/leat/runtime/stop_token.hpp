@@ -9,13 +9,16 @@
 #include <leat/runtime/timer_wheel.hpp>
 
 #include <concepts>
-#include <coroutine>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -71,7 +74,7 @@ public:
         : StoppableScope(std::move(token)), task_(std::move(task)) {}
     CancelOn(CancelOn&&) noexcept = default;
 
-    void await_suspend(std::coroutine_handle<>) {
+    void await_suspend(TaskHandle) {
         listen();
         begin(task_.release().promise());
     }
@@ -112,6 +115,10 @@ private:
 
 template <class Body>
 class WithStopToken : public StopRequestingScope {
+    static_assert(check_named<Body>());
+    static_assert(gives_task<Body&, std::stop_token>(),
+                  "leat: the body of with_stop_token takes a std::stop_token and returns a leat::Task");
+
 public:
     using task_type = std::invoke_result_t<Body&, std::stop_token>;
     using value_type = typename task_type::value_type;
@@ -120,14 +127,14 @@ public:
     WithStopToken(WithStopToken&& other)
         : StopRequestingScope(std::move(other)), callable_(std::forward<Body>(other.callable_)) {}
 
-    void await_suspend(std::coroutine_handle<>) {
+    void await_suspend(TaskHandle) {
         task_type task = callable_(source_.get_token());
         if (environment().is_cancelled()) source_.request_stop();
         run(task.release().promise());
     }
 
     value_type await_resume() { return take_outcome<value_type>(body()); }
-    Result<value_type> result() { return take_result<value_type>(body()); }
+    ResultOf<value_type> result() { return take_result<value_type>(body()); }
 
 private:
     Body callable_;
@@ -148,9 +155,14 @@ private:
 /// Cancellation: from outside, the task is unwound and then the awaiting task.
 /// Complexity:   one allocation.
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::CancelOn<T> cancel_on(std::stop_token token, Task<T>&& task) noexcept {
     return detail::CancelOn<T>(std::move(token), std::move(task));
+}
+// What does not fit, with a sentence.
+template <class A>
+    requires(detail::is_named<A> || !detail::is_task<A>)
+detail::RefusedTask<A> cancel_on(std::stop_token, A&&) noexcept {
+    return detail::RefusedTask<A>();
 }
 
 /// The other direction: awaits `body(token)`, a task, whose token tells of a cancellation of the scope around it, for code that
@@ -170,3 +182,5 @@ template <class Body>
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

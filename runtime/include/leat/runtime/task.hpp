@@ -18,6 +18,10 @@
 #error "leat needs C++ exceptions: errors travel as std::system_error; remove -fno-exceptions"
 #endif
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 namespace detail {
@@ -32,7 +36,7 @@ struct FinalSuspend {
 };
 
 template <class T>
-struct TaskResult {
+struct TaskResult : CheckedResult<T> {
     TaskResult() noexcept {}
     ~TaskResult() {
         if (has_value_) std::destroy_at(std::addressof(value_));
@@ -54,7 +58,7 @@ struct TaskResult {
 // Nobody need know whether it is there: it is taken from a task that has returned it, or not at all.
 template <class T>
     requires std::is_trivially_destructible_v<T>
-struct TaskResult<T> {
+struct TaskResult<T> : CheckedResult<T> {
     TaskResult() noexcept {}
     template <class U>
         requires std::constructible_from<T, U>
@@ -88,8 +92,7 @@ public:
 
     bool await_ready() const noexcept { return false; }
     // False: the child has ended already, without a wait, and the task goes on.
-    bool await_suspend(std::coroutine_handle<>,
-                       std::source_location line = std::source_location::current()) noexcept {
+    bool await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept {
         note_line(*this, line);
         begin_task(*child_, environment(), *this);
         suspend();
@@ -155,11 +158,6 @@ public:
     T take_value() { return static_cast<TaskPromise<T>*>(child_)->take(); }
 };
 
-template <class T>
-inline constexpr bool is_task = false;
-template <class T>
-inline constexpr bool is_task<Task<T>> = true;
-
 template <class A>
 concept LeatAwaitable = std::derived_from<std::remove_cvref_t<A>, Wait>;
 
@@ -167,15 +165,19 @@ concept LeatAwaitable = std::derived_from<std::remove_cvref_t<A>, Wait>;
 /// returns by reference into the frame, behind the back of whoever has noted its address; so it returns this instead.
 template <class A>
 class Awaited {
+    static_assert(
+        requires(A& wait, TaskHandle handle) { wait.await_suspend(handle); },
+        "leat: the await_suspend of a leat::Wait takes a leat::TaskHandle, so that other coroutines cannot "
+        "await it");
+
 public:
     explicit Awaited(A& wait) noexcept : wait_(&wait) {}
 
     auto await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return wait_->await_ready(); }
     // The default argument gives the line of the await, and only a task that suspends needs it.
-    auto await_suspend(
-        std::coroutine_handle<> handle,
-        std::source_location line =
-            std::source_location::current()) noexcept(noexcept(std::declval<A&>().await_suspend(handle))) {
+    auto
+    await_suspend(TaskHandle handle, std::source_location line = std::source_location::current()) noexcept(
+        noexcept(std::declval<A&>().await_suspend(handle))) {
         note_line(*wait_, line);
         // One that notes the line itself would take its own.
         if constexpr (requires { wait_->await_suspend(handle, line); })
@@ -205,10 +207,14 @@ public:
     TaskAwaiter<U> await_transform(Task<U>&& task) noexcept {
         return TaskAwaiter<U>(std::move(task), *this);
     }
-    template <class U>
-    void await_transform(Task<U>& task) = delete;  // a task is awaited once, as an rvalue: std::move(task)
+    template <class A>
+        requires(is_task<std::remove_cvref_t<A>> && is_named<A>)
+    RefusedTaskAwait<A> await_transform(A&&) noexcept {
+        return RefusedTaskAwait<A>();
+    }
 
     template <LeatAwaitable A>
+        requires(!std::is_const_v<std::remove_reference_t<A>>)
     Awaited<std::remove_reference_t<A>> await_transform(A&& awaitable) noexcept {
         awaitable.attach(*this);
         return Awaited<std::remove_reference_t<A>>(awaitable);
@@ -223,9 +229,15 @@ public:
 
     template <class A>
         requires(!LeatAwaitable<A> && !is_task<std::remove_cvref_t<A>> &&
-                 !WaitRequest<std::remove_cvref_t<A>>)
+                 !WaitRequest<std::remove_cvref_t<A>> && ForeignAwaitable<A>)
     ForeignAwaiter<A> await_transform(A&& awaitable) {
         return ForeignAwaiter<A>(std::forward<A>(awaitable), *this);
+    }
+    template <class A>
+        requires(!is_task<std::remove_cvref_t<A>> && !WaitRequest<std::remove_cvref_t<A>> &&
+                 (LeatAwaitable<A> ? std::is_const_v<std::remove_reference_t<A>> : !ForeignAwaitable<A>))
+    RefusedForeignAwait<A> await_transform(A&&) noexcept {
+        return RefusedForeignAwait<A>();
     }
 
     static void* operator new(std::size_t size) { return FramePool::allocate(size); }
@@ -271,6 +283,9 @@ public:
     ~Task() {
         if (handle_) handle_.destroy();
     }
+
+    /// For a coroutine of another kind, which cannot await it: says so when it is compiled.
+    detail::TaskOnlyAwait<T> operator co_await() const noexcept { return detail::TaskOnlyAwait<T>(); }
 
     /// For combinators: gives up the frame, which has not started. Whoever takes it destroys it.
     std::coroutine_handle<promise_type> release() noexcept {
@@ -332,3 +347,5 @@ T take_outcome(TaskFrame& ended) {
 }  // namespace detail
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <concepts>
-#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <limits>
@@ -19,6 +18,10 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -256,6 +259,10 @@ private:
 /// What `task_group` gives.
 template <class Body>
 class [[nodiscard]] TaskGroupOperation : public TaskGroupWait {
+    static_assert(detail::check_named<Body>());
+    static_assert(detail::gives_task<Body&, TaskGroup&>(),
+                  "leat: the body of a task_group takes a leat::TaskGroup& and returns a leat::Task");
+
 public:
     using task_type = std::invoke_result_t<Body&, TaskGroup&>;
     using value_type = typename task_type::value_type;
@@ -264,7 +271,7 @@ public:
     TaskGroupOperation(TaskGroupOperation&& other)
         : TaskGroupWait(std::move(other)), callable_(std::forward<Body>(other.callable_)) {}
 
-    void await_suspend(std::coroutine_handle<>) noexcept {
+    void await_suspend(TaskHandle) noexcept {
         open();
         try {
             task_type task = callable_(group_);
@@ -286,14 +293,14 @@ public:
         }
     }
 
-    Result<value_type> result() {
+    detail::ResultOf<value_type> result() {
         if (std::exception_ptr failure = take_failure())
             return Unexpected<std::error_code>(detail::code_or_tell(executor(), failure));
         if constexpr (std::is_void_v<value_type>) {
             return Result<value_type>();
         } else {
             if (was_unwound()) return Unexpected<std::error_code>(make_error_code(errc::cancelled));
-            return Result<value_type>(detail::take_value<value_type>(body()));
+            return detail::ResultOf<value_type>(detail::take_value<value_type>(body()));
         }
     }
 
@@ -332,8 +339,7 @@ public:
 
     bool await_ready() const noexcept { return false; }
     // Here, since the line of the await is where the child comes from. False: there was room.
-    bool await_suspend(std::coroutine_handle<>,
-                       std::source_location line = std::source_location::current()) noexcept;
+    bool await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept;
     void await_resume() const noexcept {}
     Result<void> result() const noexcept { return Result<void>(); }
 
@@ -376,26 +382,37 @@ inline JoinOperation TaskGroup::join() noexcept { return JoinOperation(*this); }
 
 template <class Callable, class... Arguments>
 void TaskGroup::spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments) {
-    detail::UnnamedChildMaker make;
-    make(*this, caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
-        .start_in(*this);
+    if constexpr (detail::ChildCall<Task<void>, void(), Callable, Arguments...>::is_right) {
+        detail::UnnamedChildMaker make;
+        make(*this, caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
+            .start_in(*this);
+    }
 }
 
 template <class Callable, class... Arguments>
 void TaskGroup::spawn_named(ChildName name, Callable&& callable, Arguments&&... arguments) {
-    detail::NamedChildMaker make(std::move(name.name));
-    make(*this, name.caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
-        .start_in(*this);
+    if constexpr (detail::ChildCall<Task<void>, void(), Callable, Arguments...>::is_right) {
+        detail::NamedChildMaker make(std::move(name.name));
+        make(*this, name.caller, std::forward<Callable>(callable), std::forward<Arguments>(arguments)...)
+            .start_in(*this);
+    }
 }
 
 template <class Callable, class... Arguments>
 AdmitOperation TaskGroup::spawn_when_free(Callable&& callable, Arguments&&... arguments) {
-    detail::UnnamedChildMaker make;
-    return AdmitOperation(*this, make(*this, std::source_location(), std::forward<Callable>(callable),
-                                      std::forward<Arguments>(arguments)...));
+    static_assert(detail::check_moved<Callable, Arguments...>());
+    if constexpr (detail::ChildCall<Task<void>, void(), Callable, Arguments...>::is_right) {
+        detail::UnnamedChildMaker make;
+        return AdmitOperation(*this, make(*this, std::source_location(), std::forward<Callable>(callable),
+                                          std::forward<Arguments>(arguments)...));
+    } else {
+        std::terminate();
+    }
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop
 
 #include <leat/runtime/group_handle.hpp>
 #include <leat/runtime/group_start.hpp>

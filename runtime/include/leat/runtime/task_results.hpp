@@ -17,6 +17,10 @@
 #include <type_traits>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T>
@@ -141,7 +145,10 @@ private:
 /// Complexity:    O(1) a result.
 template <class T>
 class TaskResults {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "a result that could fail to move could be lost");
+    static_assert(std::is_object_v<T> && !std::is_array_v<T>,
+                  "leat: results are objects: give pointers, not references");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "leat: a result that could fail to move could be lost: give a std::unique_ptr of it");
 
 public:
     /// Errors: `std::bad_alloc`.
@@ -169,18 +176,24 @@ public:
     /// For more arguments, or for a helper that passes its own caller on.
     template <class Callable, class... Arguments>
     void spawn_at(std::source_location caller, Callable&& callable, Arguments&&... arguments) {
-        group_.spawn_at(caller, detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>,
-                        &group_, detail::InFlight<T>(queue_), std::forward<Callable>(callable),
-                        std::forward<Arguments>(arguments)...);
+        if constexpr (detail::ChildCall<Task<T>, void(), Callable, Arguments...>::is_right)
+            group_.spawn_at(caller,
+                            detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>,
+                            &group_, detail::InFlight<T>(queue_), std::forward<Callable>(callable),
+                            std::forward<Arguments>(arguments)...);
     }
 
     /// The same as `TaskGroup::spawn_when_free`.
     template <class Callable, class... Arguments>
     AdmitOperation spawn_when_free(Callable&& callable, Arguments&&... arguments) {
-        return group_.spawn_when_free(
-            detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>, &group_,
-            detail::InFlight<T>(queue_), std::forward<Callable>(callable),
-            std::forward<Arguments>(arguments)...);
+        static_assert(detail::check_moved<Callable, Arguments...>());
+        if constexpr (detail::ChildCall<Task<T>, void(), Callable, Arguments...>::is_right)
+            return group_.spawn_when_free(
+                detail::run_for_result<T, std::decay_t<Callable>, std::decay_t<Arguments>...>, &group_,
+                detail::InFlight<T>(queue_), std::forward<Callable>(callable),
+                std::forward<Arguments>(arguments)...);
+        else
+            std::terminate();
     }
 
     /// Waits for the next value; empty once none is left and no task is on its way to one.
@@ -199,3 +212,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

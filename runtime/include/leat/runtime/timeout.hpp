@@ -9,14 +9,18 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/timer_wheel.hpp>
 
+#include <chrono>
 #include <concepts>
-#include <coroutine>
 #include <exception>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -31,6 +35,57 @@ class FinallyWait;
 template <class A>
 concept RunsTasks = std::derived_from<A, ScopeWait> || std::derived_from<A, BranchWait> ||
                     std::derived_from<A, FinallyWait> || std::derived_from<A, TaskGroupWait>;
+
+template <class L>
+inline constexpr bool is_duration = false;
+template <class Rep, class Period>
+inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
+template <class L>
+inline constexpr bool is_time_point = false;
+template <class Clock, class D>
+inline constexpr bool is_time_point<std::chrono::time_point<Clock, D>> = true;
+
+/// What was meant as a limit, or, by somebody who has mixed up the order, as what it limits.
+template <class L>
+inline constexpr bool is_meant_as_limit =
+    std::is_arithmetic_v<L> || is_duration<L> || is_time_point<L> || is_task<L> || std::is_base_of_v<Wait, L>;
+
+/// What a deadline can be set for, as it was passed.
+template <class A>
+concept Timeable = WaitRequest<std::remove_cvref_t<A>> || (!is_named<A> && (is_task<A> || ResultWait<A>));
+
+template <class L>
+class RefusedLimit {
+    static_assert(!is_task<L> && !std::is_base_of_v<Wait, L>,
+                  "leat: the limit comes first, and then what it limits: timeout(5s, task)");
+    static_assert(!std::is_arithmetic_v<L>,
+                  "leat: a limit has a unit: write 5s or 250ms, of std::chrono_literals");
+    static_assert(!is_duration<L> || std::is_convertible_v<L, Duration>,
+                  "leat: a limit is a whole number of a unit of time: write 500ms and not 0.5s, or use "
+                  "std::chrono::duration_cast");
+    static_assert(!is_duration<L> || !std::is_convertible_v<L, Duration>,
+                  "leat: timeout_at takes an instant of the executor's clock: for a duration use timeout");
+    static_assert(!std::is_convertible_v<L, TimePoint>,
+                  "leat: timeout takes a duration: for an instant of the executor's clock use timeout_at");
+    static_assert(
+        !is_time_point<L> || std::is_convertible_v<L, TimePoint>,
+        "leat: an instant of the executor's clock is a leat::TimePoint, of std::chrono::steady_clock");
+};
+
+template <class A, class Limit, class... Wanted>
+class RefusedDeadline : public RefusedAwait {
+    static constexpr bool is_limit_right = (std::is_convertible_v<Limit, Wanted> || ...);
+    static consteval bool check() {
+        if constexpr (!is_limit_right)
+            static_cast<void>(sizeof(RefusedLimit<std::remove_cvref_t<Limit>>));
+        else if constexpr (!Timeable<A>)
+            static_cast<void>(sizeof(RefusedAwaitable<A>));
+        else if constexpr (!is_task<A>)
+            static_cast<void>(sizeof(RefusedTask<A>));
+        return true;
+    }
+    static_assert(check());
+};
 
 /// A limit as the caller gave it; the clock is read when the wait begins, not before.
 class TimeLimit {
@@ -77,7 +132,7 @@ public:
         return expiry_.deadline();
     }
 
-    Result<value_type> result() {
+    ResultOf<value_type> result() {
         expiry_.disarm();
         if (has_timed_out_) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
         return A::result();
@@ -130,13 +185,9 @@ public:
     using TimedWait<A>::TimedWait;
 
     value_type await_resume() {
+        using Value = typename A::value_type;
         if (this->has_timed_out()) return value_type();
-        if constexpr (std::is_void_v<typename A::value_type>) {
-            TimedWait<A>::await_resume();
-            return true;
-        } else {
-            return value_type(TimedWait<A>::await_resume());
-        }
+        return as_maybe<Value>([&]() -> Value { return TimedWait<A>::await_resume(); });
     }
 
     Result<value_type> result() {
@@ -154,7 +205,7 @@ public:
     TimedTask(TimeLimit limit, Task<T>&& task) noexcept : limit_(limit), task_(std::move(task)) {}
     TimedTask(TimedTask&&) noexcept = default;
 
-    void await_suspend(std::coroutine_handle<>) noexcept {
+    void await_suspend(TaskHandle) noexcept {
         TimePoint deadline = limit_.deadline(executor());
         // One around it that comes first ends this scope, too: one timer serves both.
         if (deadline < environment().deadline()) executor().timers().arm(*this, deadline);
@@ -168,7 +219,7 @@ public:
         return take_outcome<T>(body());
     }
 
-    Result<T> result() {
+    ResultOf<T> result() {
         disarm();
         if (has_timed_out()) return Unexpected<std::error_code>(make_error_code(errc::deadline_exceeded));
         return take_result<T>(body());
@@ -233,7 +284,6 @@ template <WaitRequest R>
     return timeout(limit, static_cast<typename R::operation_type>(request));
 }
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> timeout(Duration limit, Task<T>&& task) noexcept {
     return detail::TimedTask<T>(detail::TimeLimit(limit), std::move(task));
 }
@@ -241,6 +291,13 @@ template <ResultWait A>
     requires(!std::is_reference_v<A> && detail::RunsTasks<A>)
 [[nodiscard]] auto timeout(Duration limit, A&& awaitable) {
     return timeout(limit, detail::as_task(std::move(awaitable)));
+}
+// What does not fit, with a sentence.
+template <class Limit, class A>
+    requires(detail::is_meant_as_limit<std::remove_cvref_t<Limit>> &&
+             !(std::is_convertible_v<Limit, Duration> && detail::Timeable<A>))
+detail::RefusedDeadline<A, Limit, Duration> timeout(Limit&&, A&&) noexcept {
+    return detail::RefusedDeadline<A, Limit, Duration>();
 }
 
 /// The same until an instant of the executor's clock.
@@ -255,7 +312,6 @@ template <WaitRequest R>
     return timeout_at(deadline, static_cast<typename R::operation_type>(request));
 }
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TimedTask<T> timeout_at(TimePoint deadline, Task<T>&& task) noexcept {
     return detail::TimedTask<T>(detail::TimeLimit(deadline), std::move(task));
 }
@@ -263,6 +319,13 @@ template <ResultWait A>
     requires(!std::is_reference_v<A> && detail::RunsTasks<A>)
 [[nodiscard]] auto timeout_at(TimePoint deadline, A&& awaitable) {
     return timeout_at(deadline, detail::as_task(std::move(awaitable)));
+}
+// What does not fit, with a sentence.
+template <class Limit, class A>
+    requires(detail::is_meant_as_limit<std::remove_cvref_t<Limit>> &&
+             !(std::is_convertible_v<Limit, TimePoint> && detail::Timeable<A>))
+detail::RefusedDeadline<A, Limit, TimePoint> timeout_at(Limit&&, A&&) noexcept {
+    return detail::RefusedDeadline<A, Limit, TimePoint>();
 }
 
 /// Like `timeout`, but a deadline that passes is no error: an empty `optional`, or false where there is no value.
@@ -277,7 +340,6 @@ template <WaitRequest R>
     return try_timeout(limit, static_cast<typename R::operation_type>(request));
 }
 template <class T>
-    requires(!std::is_reference_v<T>)
 [[nodiscard]] detail::TryTimedTask<T> try_timeout(Duration limit, Task<T>&& task) noexcept {
     return detail::TryTimedTask<T>(detail::TimeLimit(limit), std::move(task));
 }
@@ -286,5 +348,14 @@ template <ResultWait A>
 [[nodiscard]] auto try_timeout(Duration limit, A&& awaitable) {
     return try_timeout(limit, detail::as_task(std::move(awaitable)));
 }
+// What does not fit, with a sentence.
+template <class Limit, class A>
+    requires(detail::is_meant_as_limit<std::remove_cvref_t<Limit>> &&
+             !(std::is_convertible_v<Limit, Duration> && detail::Timeable<A>))
+detail::RefusedDeadline<A, Limit, Duration> try_timeout(Limit&&, A&&) noexcept {
+    return detail::RefusedDeadline<A, Limit, Duration>();
+}
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

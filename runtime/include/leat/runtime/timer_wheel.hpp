@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <optional>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 class TimerWheel;
@@ -109,3 +113,5 @@ private:
 };
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <leat/reactor/clock.hpp>
+#include <leat/runtime/mistakes.hpp>
 
+#include <concepts>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -12,6 +14,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+
+// A wait is polymorphic, and never deleted through a base: it has no virtual destructor to be slow by.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat {
 
@@ -40,6 +46,21 @@ void notice_failure(Executor& executor, const char* what, const std::exception_p
 // For `async_trace`: the exception has left the task.
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
 }  // namespace detail
+
+/// The coroutine that awaits a wait: a `Task` or an `AsyncGenerator`, and nothing else, as a wait finds its executor and its
+/// scope in their frames. So the coroutine of another library does not compile if it awaits one.
+///
+/// Whoever writes a wait takes one in `await_suspend`. It holds nothing: the wait has its task from `attach`.
+class TaskHandle {
+public:
+    template <class Promise>
+    TaskHandle(std::coroutine_handle<Promise>) noexcept {
+        static_assert(std::derived_from<Promise, TaskFrame>,
+                      "leat: only a leat::Task or leat::AsyncGenerator can await this, and this coroutine is "
+                      "neither: let "
+                      "it return a leat::Task, or start a task with Executor::start");
+    }
+};
 
 /// For libraries: something that every task in a scope can find, such as the server that runs it.
 ///
@@ -138,7 +159,7 @@ private:
 ///
 /// A leaf's protocol: whoever awaits it calls `attach`. `await_ready` asks `is_stopped()` first and, if so,
 /// returns false at once; otherwise it starts. It returns true with a result, or calls `suspend()` and returns
-/// false. `await_suspend` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
+/// false. `await_suspend(TaskHandle)` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
 ///
 /// Thread-safety: the executor's thread only.
 class alignas(8) Wait {
@@ -343,11 +364,24 @@ public:
     CurrentEnvironment(CurrentEnvironment&&) noexcept = default;
 
     bool await_ready() const noexcept { return true; }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     Environment& await_resume() const noexcept { return environment(); }
 
     void cancel() noexcept override {}
     std::string describe() const override { return "nothing"; }
+};
+
+}  // namespace detail
+
+namespace detail {
+
+/// What a `Task` and a request are in a coroutine that does not know them: it does not compile, with a sentence.
+template <class T>
+class TaskOnlyAwait {
+public:
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(TaskHandle) const noexcept {}
+    T await_resume() const noexcept { std::terminate(); }
 };
 
 }  // namespace detail
@@ -365,3 +399,5 @@ concept WaitRequest = requires(const R& request, TaskFrame& frame) {
 bool unwinding() noexcept;
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

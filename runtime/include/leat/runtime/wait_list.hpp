@@ -4,8 +4,11 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/wait.hpp>
 
-#include <coroutine>
 #include <utility>
+
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 
 namespace leat::detail {
 
@@ -14,7 +17,7 @@ class WaitList;
 /// A wait that stands in a queue until somebody hands it what it waits for.
 class QueuedWait : public Wait {
 public:
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
 
 protected:
     QueuedWait() noexcept {}
@@ -111,3 +114,5 @@ inline bool QueuedWait::wait_in(WaitList& list) noexcept {
 }
 
 }  // namespace leat::detail
+
+#pragma GCC diagnostic pop

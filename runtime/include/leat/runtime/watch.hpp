@@ -13,6 +13,10 @@
 #include <system_error>
 #include <utility>
 
+// See wait.hpp.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
+
 namespace leat {
 
 template <class T>
@@ -212,3 +216,5 @@ void WatchOperation<T>::cancel() noexcept {
 }
 
 }  // namespace leat
+
+#pragma GCC diagnostic pop

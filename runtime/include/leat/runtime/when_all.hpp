@@ -20,7 +20,7 @@ struct AllOf {
     using Value = ValueOrNone<T>;
     // Nothing of tasks that give nothing.
     template <class T>
-    using Values = std::conditional_t<std::is_void_v<T>, void, std::vector<Value<T>>>;
+    using Values = std::conditional_t<std::is_void_v<T>, void, std::vector<HeldOrNone<T>>>;
 
     template <class T>
     static Value<T> take(Branch& branch) {
@@ -54,10 +54,18 @@ template <detail::Awaitable... A>
         detail::as_task(std::move(awaitables))...);
 }
 
-/// The same for any number of tasks of one kind; gives a vector in their order, or nothing if they give nothing.
+/// The same for any number of tasks of one kind; gives a vector in their order, or nothing if they give nothing. Where they
+/// give references, the vector holds `std::reference_wrapper`s.
 template <class T>
-[[nodiscard]] detail::RangeOfBranches<detail::AllOf, T> when_all(std::vector<Task<T>> tasks) {
+[[nodiscard]] detail::RangeOfBranches<detail::AllOf, T> when_all(std::vector<Task<T>>&& tasks) {
     return detail::RangeOfBranches<detail::AllOf, T>(std::move(tasks));
+}
+
+// What does not fit, with a sentence.
+template <class... A>
+    requires(!detail::are_runnable<A...>)
+detail::RefusedAwaitables<A...> when_all(A&&...) noexcept {
+    return detail::RefusedAwaitables<A...>();
 }
 
 }  // namespace leat

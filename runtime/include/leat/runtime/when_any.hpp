@@ -32,7 +32,8 @@ struct AnyOf {
 
 /// Runs all of these at the same time until the first of them has ended; the others are then cancelled and awaited.
 ///
-/// Gives a tuple of what may be missing: an `optional` for each, or a bool where there is no value. More than one may be there: a
+/// Gives a tuple of what may be missing: an `optional` for each, or a bool where there is no value, or a pointer to what a
+/// reference refers to. More than one may be there: a
 /// result that came before a loser could be cancelled is handed over, so nothing that was received, taken or locked is lost.
 ///
 ///     auto [received, ticked] = co_await leat::when_any(stream.read(buffer), leat::sleep_for(1s));
@@ -61,8 +62,15 @@ template <detail::Awaitable... A>
 
 /// The same for any number of tasks of one kind; gives a vector in their order. Of no tasks at once.
 template <class T>
-[[nodiscard]] detail::RangeOfBranches<detail::AnyOf, T> when_any(std::vector<Task<T>> tasks) {
+[[nodiscard]] detail::RangeOfBranches<detail::AnyOf, T> when_any(std::vector<Task<T>>&& tasks) {
     return detail::RangeOfBranches<detail::AnyOf, T>(std::move(tasks));
+}
+
+// What does not fit, with a sentence.
+template <class... A>
+    requires(!detail::are_runnable<A...>)
+detail::RefusedAwaitables<A...> when_any(A&&...) noexcept {
+    return detail::RefusedAwaitables<A...>();
 }
 
 }  // namespace leat
