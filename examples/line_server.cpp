@@ -12,7 +12,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <span>
 #include <string>
 
 namespace {
@@ -40,7 +39,7 @@ leat::Task<> answer_requests(leat::TcpStream peer) {
             }
             const bool is_last = co_await leat::is_draining();
             const std::string answer = (is_last ? "BYE " : "OK ") + request + "\n";
-            co_await peer.write_all(std::as_bytes(std::span(answer)));
+            co_await peer.write_all(answer);
             request.clear();
         }
         // A client that sends without a pause would go on until the drain's deadline.

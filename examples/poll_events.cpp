@@ -14,7 +14,6 @@
 #include <chrono>
 #include <iostream>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -27,7 +26,7 @@ constexpr leat::Token door_token(1);
 constexpr leat::Token mailbox_token(2);
 constexpr leat::Token timer_token(3);
 
-void say(leat::TcpStream& to, std::string_view text) { to.try_write(std::as_bytes(std::span(text))); }
+void say(leat::TcpStream& to, std::string_view text) { to.try_write(text); }
 
 // Edge-triggered: the next event comes only after the source was found empty.
 void print_what_came(leat::TcpStream& mailbox) {

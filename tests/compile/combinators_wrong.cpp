@@ -5,6 +5,7 @@
 #include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/catch_cancelled.hpp>
+#include <leat/runtime/channel.hpp>
 #include <leat/runtime/condition.hpp>
 #include <leat/runtime/deadline.hpp>
 #include <leat/runtime/finally.hpp>
@@ -82,6 +83,16 @@ leat::Task<> combinators(std::stop_token token) {
     leat::Task<Number<28>> caught = give<28>();
     co_await leat::catch_cancelled(caught);  // says: pass std::move(task)
     co_await leat::cancel_on(token, leat::sleep_for(1s));  // says: leat: this combinator takes a leat::Task
+}
+
+// ---- Channels. ----
+
+struct Slow {
+    Slow() = default;
+    Slow(const Slow&) {}
+};
+void channels() {
+    leat::Channel<Slow> channel(1);  // says: leat: a value that could fail to move could be lost
 }
 
 // ---- Bodies. ----

@@ -20,9 +20,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 
 namespace leat::test::net::tcp_stream_test {
 namespace {
@@ -87,6 +89,35 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read) {
         BOOST_TEST(written == 5u);
         BOOST_TEST(text_of(std::span(buffer).first(received)) == "hello");
     });
+}
+
+BOOST_AUTO_TEST_CASE(text_is_written_without_the_nul_that_ends_a_literal) {
+    const char unterminated[] = {'e', 'f'};
+    const char* pointer = "g";
+    std::string text = "h\0i"s;
+    std::string_view view = std::string_view("jkl").substr(0, 2);
+    Progress progress;
+    std::string received;
+    auto write = [&]() -> Task<> {
+        co_await client.write_all("ab");
+        co_await client.write_all("c\0d");
+        co_await client.write_all(unterminated);
+        co_await client.write_all(pointer);
+        co_await client.write_all(text);
+        co_await client.write_all(view);
+        co_await client.write_all("");
+        co_await client.write_all("m", progress);
+        std::size_t written = co_await client.write("n");
+        BOOST_TEST(written == 1u);
+        BOOST_TEST((client.try_write("o") == 1u));
+        client.shutdown(Half::write);
+    };
+    auto read = [&]() -> Task<> { received = co_await read_to_end(server); };
+
+    executor.run_until(together(write, read));
+
+    BOOST_TEST(progress.bytes == 1u);
+    BOOST_TEST((received == "abc\0defgh\0ijkmno"s));
 }
 
 BOOST_AUTO_TEST_CASE(ipv6_connection_echoes) {

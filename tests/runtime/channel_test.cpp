@@ -52,6 +52,20 @@ Task<> receive_all(Channel<int>& channel, std::vector<int>& received) {
 
 BOOST_AUTO_TEST_SUITE(channel)
 
+BOOST_FIXTURE_TEST_CASE(value_that_gives_no_address_arrives, VirtualTime) {
+    struct Shy {
+        explicit Shy(int v) noexcept : value(v) {}
+        void operator&() const = delete;
+        int value;
+    };
+    run([&]() -> Task<> {
+        Channel<Shy> channel(1);
+        co_await channel.send(Shy(7));
+        std::optional<Shy> received = co_await channel.receive();
+        BOOST_TEST(received->value == 7);
+    });
+}
+
 BOOST_FIXTURE_TEST_CASE(values_arrive_in_the_order_of_sending_whatever_the_capacity, VirtualTime) {
     for (std::size_t capacity : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{1000}}) {
         Channel<int> channel(capacity);

@@ -43,6 +43,14 @@ Task<> receive_into(Log& log, OneshotReceiver<int>& receiver) {
         log.note(value.error() == errc::closed ? "closed" : "else");
 }
 
+// It can be moved into being, and no more.
+struct Unassignable {
+    explicit Unassignable(int v) noexcept : value(v) {}
+    Unassignable(Unassignable&&) noexcept = default;
+    Unassignable& operator=(Unassignable&&) = delete;
+    int value;
+};
+
 void settle(Executor& executor) {
     while (executor.turn()) {
     }
@@ -51,6 +59,22 @@ void settle(Executor& executor) {
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(oneshot)
+
+BOOST_FIXTURE_TEST_CASE(value_that_cannot_be_assigned_to_arrives, VirtualTime) {
+    auto [sender, receiver] = leat::oneshot<Unassignable>();
+    auto [other_sender, other_receiver] = leat::oneshot<Unassignable>();
+    BOOST_TEST(sender.send(Unassignable(7)));
+    BOOST_TEST(other_sender.send(Unassignable(8)));
+    OneshotReceiver<Unassignable>& end = receiver;
+    run([&]() -> Task<> {
+        Unassignable received = co_await end.receive();
+        BOOST_TEST(received.value == 7);
+        BOOST_TEST(!end.is_open());
+    });
+    std::optional<Unassignable> tried = other_receiver.try_receive();
+    BOOST_TEST(tried->value == 8);
+    BOOST_TEST(!other_receiver.is_open());
+}
 
 BOOST_FIXTURE_TEST_CASE(value_that_was_sent_before_is_there_without_a_suspension, VirtualTime) {
     auto [sender, receiver] = leat::oneshot<int>();

@@ -216,7 +216,9 @@ def files(arguments):
         if argument.is_file():
             yield argument
         else:
-            yield from sorted(path for path in argument.rglob("*") if path.suffix in {".cpp", ".hpp"})
+            # What tests/compile holds is wrong on purpose, and never runs.
+            yield from sorted(path for path in argument.rglob("*")
+                              if path.suffix in {".cpp", ".hpp"} and "compile" not in path.parts)
 
 
 def main():

@@ -162,7 +162,7 @@ private:
 template <class T>
 class [[nodiscard("a generator does nothing until its items are awaited")]] AsyncGenerator {
     static_assert(!std::is_void_v<T> && !std::is_rvalue_reference_v<T>,
-                  "items are objects or lvalue references");
+                  "leat: items are objects or lvalue references");
 
 public:
     using promise_type = detail::AsyncGeneratorPromise<T>;

@@ -156,8 +156,9 @@ private:
 /// Lifetime:      outlives its subscribers; destroying it while there are some ends the program.
 template <class T>
 class Broadcast {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "a value that could fail to move could be lost");
-    static_assert(std::is_copy_constructible_v<T>, "each subscriber gets a copy");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "leat: a value that could fail to move could be lost: send a std::unique_ptr of it");
+    static_assert(std::is_copy_constructible_v<T>, "leat: each subscriber gets a copy");
 
 public:
     /// A capacity of zero is a misuse that ends the program.

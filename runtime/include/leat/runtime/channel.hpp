@@ -145,7 +145,8 @@ private:
 ///                go with it.
 template <class T>
 class Channel {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "a value that could fail to move could be lost");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "leat: a value that could fail to move could be lost: send a std::unique_ptr of it");
 
 public:
     /// Errors: `std::bad_alloc`: the room is taken here, and nothing is allocated later.

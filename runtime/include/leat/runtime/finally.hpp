@@ -103,10 +103,10 @@ class RefusedFinally : public RefusedAwait {
         return true;
     }
     static_assert(check());
-    static_assert(is_named<A> || !is_task<A>,
-                  "leat: finally takes a task, a limit if there is to be another one, and a function that "
-                  "takes nothing "
-                  "and returns leat::Task<>: finally(task, clean_up) or finally(task, 5s, clean_up)");
+    static_assert(
+        is_named<A> || !is_task<A>,
+        "leat: finally takes a task, a limit if there is to be another one, and a function that takes "
+        "nothing and returns leat::Task<>: finally(task, clean_up) or finally(task, 5s, clean_up)");
 };
 
 template <class T, class Function>

@@ -123,7 +123,7 @@ template <class T>
 class [[nodiscard("a generator does nothing until it is gone through")]] Generator
     : public std::ranges::view_base {
     static_assert(!std::is_void_v<T> && !std::is_rvalue_reference_v<T>,
-                  "items are objects or lvalue references");
+                  "leat: items are objects or lvalue references");
 
 public:
     using promise_type = detail::GeneratorPromise<T>;

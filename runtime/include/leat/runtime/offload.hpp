@@ -83,10 +83,10 @@ private:
 template <class Callable, class... Arguments>
 class TypedOffload final : public OffloadJob {
     static constexpr bool takes_stop_token = std::is_invocable_v<Callable&, std::stop_token, Arguments...>;
-    static_assert(takes_stop_token || std::is_invocable_v<Callable&, Arguments...>,
-                  "leat: the function cannot be called with these arguments, which it is given as "
-                  "temporaries: let it take "
-                  "values, or pass std::ref(x)");
+    static_assert(
+        takes_stop_token || std::is_invocable_v<Callable&, Arguments...>,
+        "leat: the function cannot be called with these arguments, which it is given as temporaries: "
+        "let it take values, or pass std::ref(x)");
 
     template <bool with_token>
     static auto returned() {

@@ -84,7 +84,8 @@ public:
     bool await_ready() noexcept {
         if (is_stopped()) return false;
         if (!state_->value && state_->has_sender) return wait_in(state_->receiving);
-        value_.swap(state_->value);
+        if (state_->value) value_.emplace(std::move(*state_->value));
+        state_->value.reset();
         return go_on();
     }
     T await_resume() {
@@ -220,8 +221,9 @@ public:
 
     /// Without waiting. Empty: nothing is there.
     [[nodiscard]] std::optional<T> try_receive() noexcept {
-        std::optional<T> value;
-        value.swap(demand_state().value);
+        std::optional<T>& there = demand_state().value;
+        std::optional<T> value(std::move(there));
+        there.reset();
         return value;
     }
 
@@ -254,7 +256,8 @@ private:
 /// Both ends of a way for one value, from one task to another: see `oneshot`.
 template <class T>
 class Oneshot {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "a value that could fail to move could be lost");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "leat: a value that could fail to move could be lost: send a std::unique_ptr of it");
 
 public:
     /// Errors: `std::bad_alloc`; nothing is allocated later.

@@ -39,10 +39,10 @@ namespace detail {
 /// What a call of the stored callable with the stored arguments gives, once a task of it has ended.
 template <class Callable, class... Arguments>
 struct CallValue {
-    static_assert(std::is_invocable_v<Callable&, Arguments...>,
-                  "leat: the function cannot be called with these arguments, which it is given as "
-                  "temporaries: let it take "
-                  "values, or pass std::ref(x)");
+    static_assert(
+        std::is_invocable_v<Callable&, Arguments...>,
+        "leat: the function cannot be called with these arguments, which it is given as temporaries: "
+        "let it take values, or pass std::ref(x)");
     using Value = ValueOfCall<std::invoke_result_t<Callable&, Arguments...>>;
     static constexpr bool is_task = Value::is_task;
     using type = typename Value::type;

@@ -229,7 +229,8 @@ private:
 ///                has received go with it.
 template <class T>
 class RemoteChannel {
-    static_assert(std::is_nothrow_move_constructible_v<T>, "a value that could fail to move could be lost");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "leat: a value that could fail to move could be lost: send a std::unique_ptr of it");
 
 public:
     /// Errors: `std::bad_alloc`: the room is taken here, and nothing is allocated later.

@@ -46,9 +46,9 @@ template <class Attempt>
 class RefusedAttempt : public RefusedAwait {
     static_assert(gives_task<Attempt&>(), "leat: retry takes a function that takes nothing and returns a "
                                           "leat::Task, to be called for each try");
-    static_assert(!gives_task<Attempt&>(), "leat: what retry calls outlives the await: name it in a line "
-                                           "before, auto attempt = [&] { ... };, and "
-                                           "pass the name, attempt");
+    static_assert(!gives_task<Attempt&>(),
+                  "leat: what retry calls outlives the await: name it in a line before, auto attempt = "
+                  "[&] { ... };, and pass the name, attempt");
 };
 
 }  // namespace detail

@@ -49,7 +49,7 @@ private:
         if (++first_ == capacity_) first_ = 0;
         --size_;
         // Last, since what a destructor does may come back here.
-        std::destroy_at(&dropped);
+        std::destroy_at(std::addressof(dropped));
     }
 
     const std::size_t capacity_;

@@ -57,8 +57,7 @@ public:
     TaskHandle(std::coroutine_handle<Promise>) noexcept {
         static_assert(std::derived_from<Promise, TaskFrame>,
                       "leat: only a leat::Task or leat::AsyncGenerator can await this, and this coroutine is "
-                      "neither: let "
-                      "it return a leat::Task, or start a task with Executor::start");
+                      "neither: let it return a leat::Task, or start a task with Executor::start");
     }
 };
 
