@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSL-1.0
 """Compiles a file of mistakes, and looks whether each is named by its sentence, first.
 
-check.py wrong|right FILE COMPILER FLAG...
+check.py wrong|right|older FILE COMPILER FLAG...
 
 `wrong`: `// says: …`, a part of the sentence, is at the end of a line with a mistake, or alone before it. The first error that
 the compiler reports for the line contains it, and no error is about another line. `// says on gcc 12: …` is a mistake
 for that compiler only; another one compiles the line.
-`right`: the file compiles, without a warning."""
+`right`: the file compiles, without a warning.
+`older`: FILE lists public headers. With -std=c++17 the first error of each, alone, says what leat needs."""
 import re
 import subprocess
 import sys
@@ -77,8 +78,24 @@ def complaints_about_wrong(path, result, marks):
     return complaints
 
 
+def complaints_about_older(path, compiler, flags):
+    complaints = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            result = subprocess.run([compiler, *flags, "-std=c++17", "-Wfatal-errors", "-fsyntax-only", "-x", "c++", "-"], input=line,
+                                    capture_output=True, text=True, check=False)
+            first = next((text for text in result.stderr.splitlines() if "error: " in text), "no error")
+            if "leat needs C++20: compile with -std=c++20 or later" not in first:
+                complaints.append(f"{line.strip()}: {first}")
+    return complaints
+
+
 def main():
     kind, path, compiler, *flags = sys.argv[1:]
+    if kind == "older":
+        complaints = complaints_about_older(path, compiler, flags)
+        print("\n".join(complaints))
+        return 1 if complaints else 0
     result = compile_file(compiler, flags, path)
     if kind == "right":
         complaints = [] if result.returncode == 0 and not result.stderr else ["it does not compile cleanly"]

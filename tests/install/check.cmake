@@ -6,6 +6,8 @@
 #   STEP=subdirectory       the same with leat's sources as a part of its build
 #   STEP=fetch_content      the same by FetchContent, and all of it as C++23
 #   STEP=pkg_config         the same program from one compiler command
+#   STEP=shared             leat's shared libraries, installed and moved: the stranger finds them, they export what public
+#                           headers declare, and no class of a private one
 #   STEP=unknown_component  a component that does not exist is refused by its name
 set(prefix "${WORK}/installed")
 set(project "${CMAKE_CURRENT_LIST_DIR}")
@@ -23,6 +25,45 @@ function(configure)
     file(REMOVE_RECURSE "${build}")
     run("${CMAKE_COMMAND}" -S "${project}" -B "${build}" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
         ${ARGV})
+endfunction()
+
+# The libraries below `installed` export functions, and none of a class that no public header defines.
+function(check_exports installed)
+    file(GLOB_RECURSE shared "${installed}/*.so.*.*.*")
+    set(symbols "")
+    foreach(library IN LISTS shared)
+        execute_process(COMMAND nm --dynamic --defined-only --demangle "${library}" OUTPUT_VARIABLE of_library
+                        COMMAND_ERROR_IS_FATAL ANY)
+        string(APPEND symbols "${of_library}")
+    endforeach()
+    foreach(expected IN ITEMS leat::Poll::poll leat::Executor::turn leat::TcpStream::shutdown "vtable for leat::Wait")
+        if(NOT symbols MATCHES "${expected}")
+            message(FATAL_ERROR "not exported: ${expected}")
+        endif()
+    endforeach()
+
+    file(GLOB_RECURSE headers "${installed}/include/leat/*.hpp")
+    set(text "")
+    foreach(header IN LISTS headers)
+        file(READ "${header}" of_header)
+        string(APPEND text "${of_header}")
+    endforeach()
+    # Without what makes lists of a text.
+    string(REGEX REPLACE "[][;]+" " " text "${text}")
+    string(REGEX REPLACE "[][;]+" " " symbols "${symbols}")
+    string(REGEX MATCHALL " leat::(detail::)?[A-Z][A-Za-z]*" exported "${symbols}")
+    list(REMOVE_DUPLICATES exported)
+    list(LENGTH exported count)
+    if(count LESS 50)
+        message(FATAL_ERROR "only ${count} classes are exported")
+    endif()
+    foreach(name IN LISTS exported)
+        string(REGEX REPLACE ".*::" "" class "${name}")
+        if(NOT text MATCHES "(class|struct|union) (nodiscard[^\n]* )?${class} ?[^\n]*{\n")
+            string(REGEX MATCH "[^\n]*${name}[^\n]*" symbol "${symbols}")
+            message(SEND_ERROR "exported, but no public header defines it: ${symbol}")
+        endif()
+    endforeach()
 endfunction()
 
 if(STEP STREQUAL "install")
@@ -53,8 +94,25 @@ elseif(STEP STREQUAL "pkg_config")
     endif()
     separate_arguments(flags UNIX_COMMAND "${flags}")
     file(MAKE_DIRECTORY "${build}")
-    run("${COMPILER}" -std=c++20 "${project}/net_stranger.cpp" -o "${build}/stranger" ${flags})
+    run("${COMPILER}" -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -Werror
+        "${project}/net_stranger.cpp" -o "${build}/stranger" ${flags})
+    # pkg-config tells the linker where shared libraries are, and not the program.
+    set(ENV{LD_LIBRARY_PATH} "${folder}/..")
     run("${build}/stranger")
+elseif(STEP STREQUAL "shared")
+    set(libraries "${WORK}/shared_libraries")
+    file(REMOVE_RECURSE "${libraries}" "${WORK}/shared_moved" "${WORK}/shared_installed")
+    run("${CMAKE_COMMAND}" -S "${LEAT_SOURCE_DIR}" -B "${libraries}" -G "${GENERATOR}"
+        "-DCMAKE_CXX_COMPILER=${COMPILER}" -DBUILD_SHARED_LIBS=ON -DLEAT_BUILD_TESTS=OFF -DLEAT_BUILD_BENCHMARKS=OFF
+        -DLEAT_BUILD_EXAMPLES=OFF -DLEAT_PROBE_COMPILER=OFF)
+    run("${CMAKE_COMMAND}" --build "${libraries}")
+    run("${CMAKE_COMMAND}" --install "${libraries}" --prefix "${WORK}/shared_moved")
+    file(RENAME "${WORK}/shared_moved" "${WORK}/shared_installed")
+    configure("-DCMAKE_PREFIX_PATH=${WORK}/shared_installed" -DLEAT_COMPONENT=net -DLEAT_PROBE_COMPILER=OFF
+              -DCMAKE_CXX_VISIBILITY_PRESET=hidden)
+    run("${CMAKE_COMMAND}" --build "${build}")
+    run("${build}/stranger")
+    check_exports("${WORK}/shared_installed")
 elseif(STEP STREQUAL "unknown_component")
     file(REMOVE_RECURSE "${build}")
     execute_process(

@@ -4,6 +4,8 @@
 // same: a program has `LentBuffer`.
 #pragma once
 
+#include <leat/reactor/config.hpp>
+
 #include <cstddef>
 
 namespace leat::detail {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/config.hpp>
+
 #include <system_error>
 
 namespace leat {

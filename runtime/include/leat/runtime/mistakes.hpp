@@ -7,6 +7,8 @@
 // and each is tested: tests/compile.
 #pragma once
 
+#include <leat/reactor/config.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <functional>

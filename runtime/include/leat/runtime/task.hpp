@@ -14,10 +14,6 @@
 #include <type_traits>
 #include <utility>
 
-#if !defined(__cpp_exceptions)
-#error "leat needs C++ exceptions: errors travel as std::system_error; remove -fno-exceptions"
-#endif
-
 // See wait.hpp.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
