@@ -23,6 +23,7 @@ struct Row {
 constexpr Row rows[] = {
     {ERROR_ACCESS_DENIED, std::errc::permission_denied},
     {ERROR_ADDRESS_ALREADY_ASSOCIATED, std::errc::address_in_use},
+    {ERROR_ALREADY_EXISTS, std::errc::file_exists},
     {ERROR_BROKEN_PIPE, std::errc::broken_pipe},
     {ERROR_COMMITMENT_LIMIT, std::errc::not_enough_memory},
     {ERROR_CONNECTION_ABORTED, std::errc::connection_aborted},

@@ -42,6 +42,9 @@ void learn_short_reads(Slot& slot) noexcept;
 /// Whether the buffers of a vectored operation have no byte between them: it then ends at once.
 bool holds_nothing(OperationRecord& operation) noexcept;
 
+/// Takes empty buffers off the front of a vectored operation, without writing to the array.
+void skip_empty(OperationRecord& operation) noexcept;
+
 /// Takes what was sent, and buffers that are empty, off the front of a vectored operation.
 void take_off_front(OperationRecord& operation, std::size_t sent) noexcept;
 

@@ -178,11 +178,13 @@ Attempt send_all(OperationRecord& operation, Slot& slot) noexcept {
     }
 }
 
-/// The buffers that one call may take, and how much they hold.
+/// The buffers that one call may take, and how much they hold. The first one is not empty: however many empty ones
+/// there are, a call that moves nothing would pass for the end of the stream.
 struct Vector {
-    explicit Vector(OperationRecord& operation) noexcept
-        : first(static_cast<iovec*>(Access::data(operation))),
-          count(std::min<std::size_t>(Access::size(operation), IOV_MAX)) {
+    explicit Vector(OperationRecord& operation) noexcept {
+        skip_empty(operation);
+        first = static_cast<iovec*>(Access::data(operation));
+        count = std::min<std::size_t>(Access::size(operation), IOV_MAX);
         for (std::size_t i = 0; i < count; ++i)
             bytes += std::min(first[i].iov_len, largest_transfer);
     }
@@ -194,14 +196,14 @@ struct Vector {
         return message;
     }
 
-    iovec* first;
-    std::size_t count;
+    iovec* first = nullptr;
+    std::size_t count = 0;
     std::size_t bytes = 0;
 };
 
 Attempt receive_vector(OperationRecord& operation, Slot& slot) noexcept {
     Vector vector(operation);
-    if (vector.bytes == 0) return Attempt::ended;
+    if (vector.count == 0) return Attempt::ended;
     msghdr message = vector.message();
     ssize_t received = without_interruption([&] { return ::recvmsg(slot.handle, &message, 0); });
     return finish_read(operation, slot, received, vector.bytes);
@@ -209,7 +211,7 @@ Attempt receive_vector(OperationRecord& operation, Slot& slot) noexcept {
 
 Attempt send_vector(OperationRecord& operation, Slot& slot) noexcept {
     Vector vector(operation);
-    if (vector.bytes == 0) return Attempt::ended;
+    if (vector.count == 0) return Attempt::ended;
     msghdr message = vector.message();
     ssize_t sent = without_interruption([&] { return ::sendmsg(slot.handle, &message, MSG_NOSIGNAL); });
     return finish_write(operation, slot, sent, vector.bytes);
@@ -217,7 +219,6 @@ Attempt send_vector(OperationRecord& operation, Slot& slot) noexcept {
 
 Attempt send_vector_all(OperationRecord& operation, Slot& slot) noexcept {
     for (;;) {
-        take_off_front(operation, 0);
         Vector vector(operation);
         if (vector.count == 0) return Attempt::ended;
         msghdr message = vector.message();
@@ -471,6 +472,17 @@ bool holds_nothing(OperationRecord& operation) noexcept {
     auto* buffers = static_cast<const iovec*>(Access::data(operation));
     return std::all_of(buffers, buffers + Access::size(operation),
                        [](const iovec& each) { return each.iov_len == 0; });
+}
+
+void skip_empty(OperationRecord& operation) noexcept {
+    auto* first = static_cast<iovec*>(Access::data(operation));
+    std::size_t count = Access::size(operation);
+    while (count != 0 && first->iov_len == 0) {
+        ++first;
+        --count;
+    }
+    Access::data(operation) = first;
+    Access::size(operation) = count;
 }
 
 void take_off_front(OperationRecord& operation, std::size_t sent) noexcept {

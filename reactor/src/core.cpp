@@ -46,12 +46,13 @@ std::error_code Core::add(Source& source, Token token, Interest interest, Mode m
     if (is_closed()) return make_error_code(errc::closed);
     if (source.has_slot()) return make_error_code(errc::already_registered);
 
-    Slot* slot = take_slot(source, Slot::Use::interest);
-    if (slot == nullptr) return make_error_code(std::errc::not_enough_memory);
+    std::error_code error;
+    Slot* slot = take_slot(source, Slot::Use::interest, error);
+    if (slot == nullptr) return error;
     slot->token = token.value();
     slot->interest = wanted_bits(interest);
     slot->is_oneshot = mode == Mode::oneshot;
-    std::error_code error = selector_->add(*slot);
+    error = selector_->add(*slot);
     if (error) give_slot_back(source);
     return error;
 }
@@ -123,10 +124,16 @@ void Core::retry(Slot& slot, Interest interest) noexcept {
     core.wake_foreign_loop();
 }
 
-/// Locked. The new slot holds a reference on the core for its source.
-Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
-    Slot* slot = slots_.allocate(*this);
-    if (slot == nullptr) return nullptr;
+/// Locked. The new slot holds a reference on the core for its source. Null: `error` tells why there is none.
+Slot* Core::take_slot(Source& source, Slot::Use use, std::error_code& error) noexcept {
+    const HandleSet::Added added = handles_.add(source.handle_);
+    Slot* slot = added == HandleSet::Added::yes ? slots_.allocate(*this) : nullptr;
+    if (slot == nullptr) {
+        if (added == HandleSet::Added::yes) handles_.remove(source.handle_);
+        const bool is_second = added == HandleSet::Added::is_there_already;
+        error = make_error_code(is_second ? std::errc::file_exists : std::errc::not_enough_memory);
+        return nullptr;
+    }
     slot->handle = source.handle_;
     slot->is_tcp = source.is_tcp_;
     slot->use = use;
@@ -139,6 +146,7 @@ Slot* Core::take_slot(Source& source, Slot::Use use) noexcept {
 void Core::give_slot_back(Source& source) noexcept {
     Slot* slot = std::exchange(source.slot_, &no_slot);
     slot->generation.fetch_add(1, std::memory_order_release);
+    handles_.remove(slot->handle);
     slots_.free(*slot);
     release();
 }
@@ -418,11 +426,8 @@ bool Core::bind_slot(Source& source, std::error_code& error) noexcept {
         error = make_error_code(errc::already_registered);
         return false;
     }
-    Slot* slot = take_slot(source, Slot::Use::operations);
-    if (slot == nullptr) {
-        error = make_error_code(std::errc::not_enough_memory);
-        return false;
-    }
+    Slot* slot = take_slot(source, Slot::Use::operations, error);
+    if (slot == nullptr) return false;
     // Nothing is known yet, so the first call of each direction asks the socket itself.
     slot->bits = Slot::readable | Slot::writable;
     error = selector_->bind(*slot);

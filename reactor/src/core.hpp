@@ -4,6 +4,7 @@
 #include <leat/reactor/poll.hpp>
 
 #include "backend/fork_guard.hpp"
+#include "src/handle_set.hpp"
 #include "src/selector.hpp"
 #include "src/slot.hpp"
 
@@ -101,7 +102,7 @@ private:
     errc own_thread() noexcept;
     [[gnu::noinline, gnu::cold]] bool bind_and_submit(OperationRecord& operation) noexcept;
     bool bind_slot(Source& source, std::error_code& error) noexcept;
-    Slot* take_slot(Source& source, Slot::Use use) noexcept;
+    Slot* take_slot(Source& source, Slot::Use use, std::error_code& error) noexcept;
     void give_slot_back(Source& source) noexcept;
     void end_waiting(OperationRecord* operation) noexcept;
     void notify(std::uint32_t bits) noexcept;
@@ -133,6 +134,7 @@ private:
 
     mutable std::mutex mutex_;
     SlotTable slots_;
+    HandleSet handles_;
     Backend backend_;
     std::string passed_over_;
     std::unique_ptr<Selector> selector_;

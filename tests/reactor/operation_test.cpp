@@ -29,7 +29,9 @@ struct Fixture {
 
     // Submits it, and polls until it has ended.
     void carry_out(Operation& operation) {
-        if (poll.submit(operation)) return;
+        if (!poll.submit(operation)) carry_out_submitted(operation);
+    }
+    void carry_out_submitted(const Operation& operation) {
         while (!operation.is_ended())
             if (harvest(poll).status != PollStatus::events) return;
     }
@@ -365,6 +367,79 @@ BOOST_AUTO_TEST_CASE(more_vectors_than_the_system_takes_are_filled_as_far_as_it_
 
     BOOST_TEST(!receiving.has_failed());
     BOOST_TEST(receiving.transferred() > 0u);
+}
+
+// The system takes some 1024 buffers in one call.
+BOOST_AUTO_TEST_CASE(empty_buffers_do_not_count_however_many_there_are_and_wherever) {
+    for (std::size_t before : {1u, 1023u, 1024u, 1025u, 5000u}) {
+        std::vector<ConstBuffer> outgoing(before + 2000);
+        outgoing[before] = ConstBuffer(bytes_of("one"));
+        std::vector<MutableBuffer> incoming(before + 2000);
+        incoming[before] = MutableBuffer(std::span(buffer));
+
+        Operation sending = Operation::send(link.source, std::span<const ConstBuffer>(outgoing));
+        carry_out(sending);
+        BOOST_TEST(!sending.has_failed());
+        BOOST_TEST(sending.transferred() == 3u, before);
+        BOOST_TEST(read_text(link.peer.get()) == "one");
+
+        write_text(link.peer.get(), "two");
+        Operation receiving = Operation::receive(link.source, std::span<const MutableBuffer>(incoming));
+        carry_out(receiving);
+        BOOST_TEST(!receiving.has_failed());
+        BOOST_TEST(received(receiving) == "two", before);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(empty_buffers_do_not_count_for_those_who_wait) {
+    std::vector<MutableBuffer> incoming(2500);
+    incoming[2000] = MutableBuffer(std::span(buffer));
+    Operation receiving = Operation::receive(link.source, std::span<const MutableBuffer>(incoming));
+    BOOST_TEST(!poll.submit(receiving));
+    write_text(link.peer.get(), "late");
+    carry_out_submitted(receiving);
+    BOOST_TEST(received(receiving) == "late");
+
+    fill(fd);
+    std::vector<ConstBuffer> outgoing(2500);
+    outgoing[2000] = ConstBuffer(bytes_of("x"));
+    Operation sending = Operation::send(link.source, std::span<const ConstBuffer>(outgoing));
+    BOOST_TEST(!poll.submit(sending));
+    drain(link.peer.get());
+    carry_out_submitted(sending);
+    BOOST_TEST(sending.transferred() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(send_all_passes_over_empty_buffers_wherever_they_are) {
+    std::vector<ConstBuffer> outgoing(6000);
+    outgoing[1500] = ConstBuffer(bytes_of("one "));
+    outgoing[1501] = ConstBuffer(bytes_of("two "));
+    outgoing[4500] = ConstBuffer(bytes_of("three"));
+    Operation sending = Operation::send_all(link.source, outgoing);
+
+    carry_out(sending);
+
+    BOOST_TEST(!sending.has_failed());
+    BOOST_TEST(sending.transferred() == 13u);
+    BOOST_TEST(read_text(link.peer.get()) == "one two three");
+}
+
+BOOST_AUTO_TEST_CASE(more_empty_buffers_than_the_system_takes_end_at_once) {
+    const std::vector<MutableBuffer> no_room(3000);
+    const std::vector<ConstBuffer> nothing(3000);
+    std::vector<ConstBuffer> nothing_at_all(3000);
+    Operation receiving = Operation::receive(link.source, std::span<const MutableBuffer>(no_room));
+    Operation sending = Operation::send(link.source, std::span<const ConstBuffer>(nothing));
+
+    BOOST_TEST(poll.submit(receiving));
+    BOOST_TEST(poll.submit(sending));
+    Operation sending_all = Operation::send_all(link.source, nothing_at_all);
+    BOOST_TEST(poll.submit(sending_all));
+
+    for (const Operation* operation : {&receiving, &sending, &sending_all}) {
+        BOOST_TEST(!operation->has_failed());
+        BOOST_TEST(operation->transferred() == 0u);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(peek_leaves_the_bytes_where_they_are) {

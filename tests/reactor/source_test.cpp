@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace leat::test::source_test {
 namespace {
@@ -417,6 +418,77 @@ BOOST_AUTO_TEST_CASE(default_watch_sees_nothing) {
     const SourceWatch watch;
 
     BOOST_TEST(watch.native_handle() == invalid_handle);
+}
+
+// Neither of them would know what belongs to it.
+BOOST_AUTO_TEST_CASE(second_source_of_a_handle_is_refused_and_changes_nothing) {
+    Operation first = Operation::receive(link.source, buffer);
+    BOOST_TEST(!poll.submit(first));
+    Source second(link.source.native_handle());
+    std::array<std::byte, 16> others{};
+
+    Operation refused = Operation::receive(second, others);
+    BOOST_TEST(poll.submit(refused));
+    BOOST_TEST((refused.error() == std::errc::file_exists), refused.error().message());
+    BOOST_TEST((poll.bind(second) == std::errc::file_exists));
+    std::error_code error;
+    registrator.add(second, Token(1), Interest::readable, Mode::persistent, error);
+    BOOST_TEST((error == std::errc::file_exists), error.message());
+
+    write_text(link.peer.get(), "x");
+    while (!first.is_ended())
+        BOOST_TEST_REQUIRE((harvest(poll).status == PollStatus::events));
+    BOOST_TEST(first.transferred() == 1u);
+    static_cast<void>(second.release());
+}
+
+BOOST_AUTO_TEST_CASE(second_source_of_a_registered_handle_is_refused_and_changes_nothing) {
+    registrator.add(link.source, Token(1), Interest::readable);
+    Source second(link.source.native_handle());
+    std::error_code error;
+
+    registrator.add(second, Token(2), Interest::readable, Mode::persistent, error);
+    BOOST_TEST((error == std::errc::file_exists), error.message());
+    Operation refused = Operation::receive(second, buffer);
+    BOOST_TEST(poll.submit(refused));
+    BOOST_TEST((refused.error() == std::errc::file_exists), refused.error().message());
+
+    write_text(link.peer.get(), "x");
+    const Harvest seen = harvest(poll);
+    BOOST_TEST_REQUIRE(seen.events.size() == 1u);
+    BOOST_TEST((seen.events[0].token() == Token(1)));
+    static_cast<void>(second.release());
+}
+
+BOOST_AUTO_TEST_CASE(handle_that_its_source_has_let_go_of_is_anybodys, *boost::unit_test::label("posix")) {
+    for (int i = 0; i < 3; ++i) {
+        BOOST_TEST(!poll.bind(link.source));
+        link.source = Source(link.source.release());
+        registrator.add(link.source, Token(1), Interest::readable);
+        registrator.remove(link.source);
+    }
+}
+
+// Sources that come and go in any order: each handle is known while its source is bound, and no longer.
+BOOST_AUTO_TEST_CASE(second_source_is_refused_among_many) {
+    std::vector<Link> links;
+    for (int i = 0; i < 200; ++i)
+        links.push_back(stream_link());
+    for (Link& each : links)
+        BOOST_TEST_REQUIRE(!poll.bind(each.source));
+    for (std::size_t i = 0; i < links.size(); i += 3)
+        links[i].source.close();
+
+    for (std::size_t i = 0; i < links.size(); ++i) {
+        if (i % 3 == 0) {
+            Link fresh = stream_link();
+            BOOST_TEST(!poll.bind(fresh.source));
+            continue;
+        }
+        Source second(links[i].source.native_handle());
+        BOOST_TEST((poll.bind(second) == std::errc::file_exists));
+        static_cast<void>(second.release());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(binding_twice_is_harmless_and_elsewhere_refused) {

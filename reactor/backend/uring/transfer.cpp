@@ -196,6 +196,8 @@ void prepare_transfer(io_uring_sqe& request, OperationRecord& operation, const S
                              MSG_NOSIGNAL | MSG_DONTWAIT);
         return;
     default:
+        // The kernel takes so many buffers at a time: if all of those were empty, nothing would be sent.
+        skip_empty(operation);
         header = msghdr{};
         header.msg_iov = static_cast<iovec*>(data);
         header.msg_iovlen = std::min<std::size_t>(Access::size(operation), IOV_MAX);
