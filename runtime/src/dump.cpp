@@ -64,7 +64,7 @@ std::vector<TaskInfo> Executor::tasks() const {
     auto until = [&](TimePoint then) { return std::max(then - time, Duration::zero()); };
 
     for (detail::Root* root = roots_; root != nullptr; root = root->next_root)
-        left.push_back({&root->task(), 0, 0, std::nullopt});
+        if (const TaskFrame* task = root->awaited_task()) left.push_back({task, 0, 0, std::nullopt});
     while (!left.empty()) {
         const Entry entry = left.back();
         left.pop_back();

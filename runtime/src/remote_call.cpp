@@ -65,17 +65,10 @@ void CallState::begin(std::shared_ptr<CallState>&& self, Executor& executor) noe
 }
 
 void CallState::Callee::child_finished(TaskFrame& task) noexcept {
-    std::shared_ptr<CallState> call = std::move(call_);
-    call->failure_ = take_exception(task);
-    if (call->failure_ == nullptr) {
-        try {
-            call->keep_result(task);
-        } catch (...) {
-            call->failure_ = std::current_exception();
-        }
-    }
+    std::shared_ptr<CallState> call = call_;
     Root::child_finished(task);
-    // This object, and the frame.
+    call->failure_ = take_failure();
+    // This object.
     call->callee_.reset();
     call->finish();
 }

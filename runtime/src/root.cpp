@@ -30,8 +30,7 @@ Root::~Root() {
     // Only a kernel that fails in the middle of polling leads here; there is no frame to go on from.
     if (state_ == State::running) std::terminate();
     if (executor_ != nullptr && !is_orphan_) executor_->forget_root(*this);
-    if (state_ == State::finished && !is_orphan_ && has_exception(*task_)) tell_failure();
-    if (task_ != nullptr) task_->handle().destroy();
+    if (failure_ != nullptr && !is_orphan_) tell_failure();
 }
 
 void Root::demand_own_thread() const noexcept {
@@ -50,13 +49,28 @@ void Root::demand_own_thread() const noexcept {
 
 void Root::cancel() noexcept {
     demand_own_thread();
-    if (has_ended() || !environment_.mark_cancelled()) return;
+    // One that has come to its end may be asked by what its arguments' destructors do.
+    if (task_ == nullptr || !environment_.mark_cancelled()) return;
     cancel_waits(*task_);
 }
 
 std::string Root::describe() const { return "its first turn"; }
 
-void Root::child_finished(TaskFrame&) noexcept { end(State::finished); }
+/// What the task was called with is released now: whoever holds its result may do so for long.
+void Root::child_finished(TaskFrame& task) noexcept {
+    failure_ = take_exception(task);
+    if (failure_ == nullptr) {
+        try {
+            keep_result(task);
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
+    }
+    // Before the arguments' destructors, which may cancel this task, look at all tasks, or destroy the `Running`.
+    task_ = nullptr;
+    task.handle().destroy();
+    end(State::finished);
+}
 
 void Root::child_unwound() noexcept {
     task_ = nullptr;
@@ -68,17 +82,15 @@ void Root::end(State state) noexcept {
     executor_->end_root(*this);
     if (!is_orphan_) return;
     executor_->forget_root(*this);
-    if (task_ != nullptr) {
-        if (std::exception_ptr failure = take_exception(*task_))
-            notice_failure(*executor_, "a task that nobody waits for any more has failed", failure);
-    }
+    if (std::exception_ptr failure = take_failure())
+        notice_failure(*executor_, "a task that nobody waits for any more has failed", failure);
     delete this;
 }
 
 void Root::orphan() noexcept { is_orphan_ = true; }
 
 void Root::tell_failure() noexcept {
-    std::exception_ptr failure = take_exception(*task_);
+    std::exception_ptr failure = take_failure();
     const char* what = "a started task has failed, and nobody has asked for its result";
     if (executor_ != nullptr) return notice_failure(*executor_, what, failure);
     try {
@@ -104,7 +116,7 @@ void Root::throw_if_failed() {
     if (state_ == State::unwound) throw std::system_error(make_error_code(errc::cancelled), "leat: task");
     if (state_ == State::spent) stop_for_spent_task();
     state_ = State::spent;
-    if (std::exception_ptr exception = take_exception(*task_)) std::rethrow_exception(std::move(exception));
+    if (std::exception_ptr exception = take_failure()) std::rethrow_exception(std::move(exception));
 }
 
 }  // namespace leat::detail

@@ -15,12 +15,15 @@
 #include <boost/test/unit_test.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 using namespace leat;
 using namespace leat::test;
@@ -237,6 +240,103 @@ BOOST_FIXTURE_TEST_CASE(running_can_be_moved, VirtualTime) {
     executor.run();
 
     BOOST_TEST(third.get() == 2);
+}
+
+// A connection that was moved into the task is closed then, and not when somebody drops the result.
+BOOST_FIXTURE_TEST_CASE(what_a_started_task_was_called_with_is_released_at_its_end, VirtualTime) {
+    auto end = [](std::unique_ptr<Guard>, int how) -> Task<int> {
+        if (how == 1) co_await sleep_for(1h);
+        if (how == 2) throw std::runtime_error("it failed");
+        co_return 7;
+    };
+    Log log;
+    Running<int> finished = executor.start(end(std::make_unique<Guard>(log, "finished"), 0));
+    Running<int> cancelled = executor.start(end(std::make_unique<Guard>(log, "cancelled"), 1));
+    Running<int> failed = executor.start(end(std::make_unique<Guard>(log, "failed"), 2));
+    auto waits = []() -> Task<> { co_await yield(); };
+
+    run(waits);
+    BOOST_TEST(log.text() == "finished failed");
+    cancelled.cancel();
+    executor.run();
+
+    BOOST_TEST(log.text() == "finished failed cancelled!");
+    BOOST_TEST(finished.get() == 7);
+    BOOST_TEST((code_of([&] { cancelled.get(); }) == errc::cancelled));
+    BOOST_CHECK_THROW(failed.get(), std::runtime_error);
+}
+
+BOOST_FIXTURE_TEST_CASE(result_of_a_started_task_outlives_what_it_was_called_with, VirtualTime) {
+    auto give_back = [](Counted argument) -> Task<Counted> { co_return argument; };
+    auto refer = [](Counted, int& value) -> Task<int&> { co_return value; };
+    int value = 3;
+    const int before = Counted::live();
+    Running<Counted> copy = executor.start(give_back(Counted(5)));
+    Running<int&> reference = executor.start(refer(Counted(), value));
+
+    executor.run();
+
+    BOOST_TEST(Counted::live() == before + 1);
+    BOOST_TEST(copy.get().value() == 5);
+    BOOST_TEST(&reference.get() == &value);
+    BOOST_TEST(Counted::misused() == 0);
+}
+
+BOOST_FIXTURE_TEST_CASE(destructor_of_an_argument_may_use_the_handle_of_its_task, VirtualTime) {
+    struct AtEnd {
+        explicit AtEnd(std::function<void()> action) : action_(std::move(action)) {}
+        AtEnd(AtEnd&& other) noexcept : action_(std::exchange(other.action_, nullptr)) {}
+        ~AtEnd() {
+            if (action_) action_();
+        }
+
+    private:
+        std::function<void()> action_;
+    };
+    auto end = [](AtEnd) -> Task<int> { co_return 1; };
+    std::optional<Running<int>> running;
+    std::error_code early;
+    int calls = 0;
+    auto cancel = [&] {
+        ++calls;
+        BOOST_TEST(!running->has_ended());
+        running->cancel();
+        early = code_of([&] { running->get(); });
+        BOOST_TEST(executor.dump_tasks().find("end") == std::string::npos);
+    };
+    auto drop = [&] {
+        ++calls;
+        running.reset();
+    };
+
+    running.emplace(executor.start(end(AtEnd(cancel))));
+    executor.run();
+    BOOST_TEST(running->get() == 1);
+    BOOST_TEST((early == errc::busy));
+    running.emplace(executor.start(end(AtEnd(drop))));
+    executor.run();
+
+    BOOST_TEST(!running);
+    BOOST_TEST(calls == 2);
+    BOOST_TEST(notices.empty());
+}
+
+BOOST_FIXTURE_TEST_CASE(result_that_cannot_be_moved_out_is_the_failure_of_a_started_task, VirtualTime) {
+    struct Stubborn {
+        Stubborn() = default;
+        Stubborn(Stubborn&& other) : moves(other.moves + 1) {
+            if (moves == 2) throw std::runtime_error("moved once too often");
+        }
+        int moves = 0;
+    };
+    auto give_stubborn = [](Counted) -> Task<Stubborn> { co_return Stubborn(); };
+    const int before = Counted::live();
+    Running<Stubborn> running = executor.start(give_stubborn(Counted()));
+
+    executor.run();
+
+    BOOST_TEST(Counted::live() == before);
+    BOOST_CHECK_THROW(running.get(), std::runtime_error);
 }
 
 BOOST_FIXTURE_TEST_CASE(task_may_start_another_one, VirtualTime) {

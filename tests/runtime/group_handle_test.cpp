@@ -62,6 +62,23 @@ BOOST_AUTO_TEST_CASE(child_of_another_thread_runs_on_the_group_s) {
     BOOST_TEST((ran_on == std::this_thread::get_id()));
 }
 
+BOOST_AUTO_TEST_CASE(what_a_child_was_given_is_released_at_its_end_though_its_group_goes_on) {
+    Executor executor;
+    std::atomic<int> counter = 0;
+    const int before = Counted::live();
+    auto body = [&](TaskGroup& group) -> Task<> {
+        group.handle().spawn(count, std::ref(counter), Counted());
+        while (counter == 0 || group.size() != 0)
+            co_await yield();
+        BOOST_TEST(Counted::live() == before);
+    };
+    auto whole = [&]() -> Task<> { co_await task_group(body); };
+
+    executor.run_until(whole());
+
+    BOOST_TEST(Counted::misused() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(group_waits_for_what_was_accepted) {
     Executor executor;
     std::atomic<int> counter = 0;

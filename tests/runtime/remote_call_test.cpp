@@ -97,6 +97,28 @@ BOOST_AUTO_TEST_SUITE(remote_call)
 
 // ---- What it gives ----
 
+BOOST_FIXTURE_TEST_CASE(what_a_call_was_given_is_released_at_its_end_though_its_result_is_kept, TwoThreads) {
+    auto later = [](Counted) -> Task<int> {
+        co_await yield();
+        co_return 7;
+    };
+    auto at_once = [](const Counted&) { return 8; };
+    const int before = Counted::live();
+
+    run([&]() -> Task<> {
+        auto task = there.remote().call(later, Counted());
+        auto plain = there.remote().call(at_once, Counted());
+        int seven = co_await task;
+        int eight = co_await plain;
+        BOOST_TEST(Counted::live() == before);
+        BOOST_TEST(seven == 7);
+        BOOST_TEST(eight == 8);
+    });
+    BOOST_TEST(there.remote().block_on(later, Counted()) == 7);
+
+    BOOST_TEST(Counted::live() == before);
+}
+
 BOOST_FIXTURE_TEST_CASE(plain_function_runs_on_the_other_thread_and_gives_its_value, TwoThreads) {
     run([&]() -> Task<> {
         std::thread::id ran_on = co_await there.remote().call(this_thread);

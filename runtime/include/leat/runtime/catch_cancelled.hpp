@@ -28,13 +28,19 @@ public:
 
     explicit CatchCancelled(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
+    bool await_suspend(TaskHandle handle,
+                       std::source_location line = std::source_location::current()) noexcept {
+        this->require_unspent();
+        return TaskAwaiter<T>::await_suspend(handle, line);
+    }
     Maybe<T> await_resume() {
-        if (std::exception_ptr exception = this->exception()) {
+        const OwnedFrame ended(this->release_child());
+        if (std::exception_ptr exception = take_exception(*ended)) {
             if (std::exception_ptr other = unless_cancelled(this->executor(), std::move(exception)))
                 std::rethrow_exception(std::move(other));
             return Maybe<T>();
         }
-        return take_maybe<T>(*this->child_);
+        return take_maybe<T>(*ended);
     }
 };
 

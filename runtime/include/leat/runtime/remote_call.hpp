@@ -88,7 +88,7 @@ public:
 protected:
     /// Gives the task to run, or null for a plain callable, which has been called. Throws what that throws.
     virtual TaskFrame* invoke() = 0;
-    /// The task has ended with a value.
+    /// The task has ended with a value. What this throws is the call's failure.
     virtual void keep_result(TaskFrame& task) = 0;
     virtual void drop_callable() noexcept = 0;
 
@@ -106,6 +106,8 @@ private:
         void child_unwound() noexcept override;
 
     private:
+        void keep_result(TaskFrame& task) override { call_->keep_result(task); }
+
         std::shared_ptr<CallState> call_;
     };
 
@@ -157,13 +159,7 @@ private:
     }
 
     void keep_result([[maybe_unused]] TaskFrame& task) override {
-        if constexpr (Value::is_task) {
-            auto& promise = static_cast<TaskPromise<value_type>&>(task);
-            if constexpr (std::is_void_v<value_type>)
-                promise.take();
-            else
-                result_.return_value(promise.take());
-        }
+        if constexpr (Value::is_task) move_result(task, result_);
     }
 
     void drop_callable() noexcept override { stored_.reset(); }

@@ -217,7 +217,15 @@ public:
 
     explicit TaskAsResult(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
-    value_type await_resume() { return take_result<T>(*this->child_); }
+    bool await_suspend(TaskHandle handle,
+                       std::source_location line = std::source_location::current()) noexcept {
+        this->require_unspent();
+        return TaskAwaiter<T>::await_suspend(handle, line);
+    }
+    value_type await_resume() {
+        const OwnedFrame ended(this->release_child());
+        return take_result<T>(*ended);
+    }
 };
 
 template <class T>
@@ -227,13 +235,19 @@ public:
 
     explicit TaskAsOutcome(Task<T>&& task) noexcept : TaskAwaiter<T>(std::move(task)) {}
 
+    bool await_suspend(TaskHandle handle,
+                       std::source_location line = std::source_location::current()) noexcept {
+        this->require_unspent();
+        return TaskAwaiter<T>::await_suspend(handle, line);
+    }
     value_type await_resume() {
-        if (std::exception_ptr exception = this->exception())
+        const OwnedFrame ended(this->release_child());
+        if (std::exception_ptr exception = take_exception(*ended))
             return Unexpected<std::exception_ptr>(std::move(exception));
         if constexpr (std::is_void_v<T>)
             return value_type();
         else
-            return value_type(this->take_value());
+            return value_type(detail::take_value<T>(*ended));
     }
 };
 

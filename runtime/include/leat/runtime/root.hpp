@@ -3,7 +3,9 @@
 
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/task.hpp>
+#include <leat/runtime/task_result.hpp>
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -32,7 +34,6 @@ public:
     bool has_ended() const noexcept { return state_ != State::running; }
     bool was_unwound() const noexcept { return state_ == State::unwound; }
     Executor& owner() const noexcept { return *executor_; }
-    TaskFrame& task() const noexcept { return *task_; }
 
     /// Cancels everything below.
     void cancel() noexcept override;
@@ -40,7 +41,7 @@ public:
     std::optional<std::source_location> origin() const noexcept override { return origin_; }
     std::string_view task_name() const noexcept override { return name_; }
     std::optional<TimePoint> task_started() const noexcept override { return started_; }
-    TaskFrame* awaited_task() const noexcept override { return has_ended() ? nullptr : task_; }
+    TaskFrame* awaited_task() const noexcept override { return task_; }
     void child_finished(TaskFrame&) noexcept override;
     void child_unwound() noexcept override;
 
@@ -56,9 +57,15 @@ public:
 protected:
     /// Before the result is taken, for which there is one time.
     void throw_if_failed();
+    /// Why the task has failed, or null: from then on the caller's to deal with.
+    std::exception_ptr take_failure() noexcept { return std::exchange(failure_, nullptr); }
 
 private:
     enum class State { running, finished, unwound, spent };
+
+    /// The task has come to its end without an exception, and its frame goes next. What this throws is the task's
+    /// failure.
+    virtual void keep_result(TaskFrame& task) = 0;
 
     /// For misuse: ends the program, naming the task.
     void demand_own_thread() const noexcept;
@@ -69,7 +76,9 @@ private:
     // Null once it has gone.
     Executor* executor_;
     Environment environment_;
+    // Null once its frame goes, or has gone.
     TaskFrame* task_;
+    std::exception_ptr failure_;
     std::string name_;
     std::source_location origin_;
     TimePoint started_;
@@ -85,13 +94,20 @@ public:
 
     T take() {
         throw_if_failed();
-        return static_cast<TaskPromise<T>&>(task()).take();
+        return result_.take();
     }
+
+private:
+    void keep_result(TaskFrame& task) override { move_result(task, result_); }
+
+    TaskResult<T> result_;
 };
 
 }  // namespace detail
 
 /// A task that was started with `Executor::start`. Destroying it before the task has ended cancels the task.
+///
+/// When the task ends, its frame is destroyed, with the arguments that it was called with; the result is kept here.
 ///
 /// The failure of a task whose result nobody has taken is told when this goes, as a notice. One that outlives its executor is
 /// harmless, but told too, with the line that started it.

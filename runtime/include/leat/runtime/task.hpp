@@ -4,6 +4,7 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/foreign.hpp>
 #include <leat/runtime/frame_pool.hpp>
+#include <leat/runtime/task_result.hpp>
 #include <leat/runtime/wait.hpp>
 
 #include <concepts>
@@ -31,56 +32,11 @@ struct FinalSuspend {
     void await_resume() const noexcept {}
 };
 
-template <class T>
-struct TaskResult : CheckedResult<T> {
-    TaskResult() noexcept {}
-    ~TaskResult() {
-        if (has_value_) std::destroy_at(std::addressof(value_));
-    }
-    template <class U>
-        requires std::constructible_from<T, U>
-    void return_value(U&& value) {
-        std::construct_at(std::addressof(value_), std::forward<U>(value));
-        has_value_ = true;
-    }
-    T take() { return std::move(value_); }
-
-    union {
-        T value_;
-    };
-    bool has_value_ = false;
+/// The frame of a task that has ended.
+struct DestroyFrame {
+    void operator()(TaskFrame* ended) const noexcept { ended->handle().destroy(); }
 };
-
-// Nobody need know whether it is there: it is taken from a task that has returned it, or not at all.
-template <class T>
-    requires std::is_trivially_destructible_v<T>
-struct TaskResult<T> : CheckedResult<T> {
-    TaskResult() noexcept {}
-    template <class U>
-        requires std::constructible_from<T, U>
-    void return_value(U&& value) {
-        std::construct_at(std::addressof(value_), std::forward<U>(value));
-    }
-    T take() { return std::move(value_); }
-
-    union {
-        T value_;
-    };
-};
-
-template <class T>
-struct TaskResult<T&> {
-    void return_value(T& value) noexcept { value_ = std::addressof(value); }
-    T& take() noexcept { return *value_; }
-
-    T* value_ = nullptr;
-};
-
-template <>
-struct TaskResult<void> {
-    void return_void() noexcept {}
-    void take() noexcept {}
-};
+using OwnedFrame = std::unique_ptr<TaskFrame, DestroyFrame>;
 
 class TaskAwaiterBase : public Wait {
 public:
@@ -130,6 +86,13 @@ protected:
         if (child_ != nullptr) child_->handle().destroy();
     }
 
+    /// For one that a program may name, and so await a second time: `release_child` makes it spent.
+    void require_unspent() const noexcept {
+        if (child_ == nullptr) [[unlikely]]
+            stop_for_spent_task();
+    }
+    TaskFrame* release_child() noexcept { return std::exchange(child_, nullptr); }
+
     // Owned.
     TaskFrame* child_;
 };
@@ -146,12 +109,8 @@ public:
     T await_resume() {
         if (has_exception(*child_)) [[unlikely]]
             std::rethrow_exception(take_exception(*child_));
-        return take_value();
+        return static_cast<TaskPromise<T>*>(child_)->take();
     }
-
-    /// For `as_result`: the exception, or null if `take_value` may be called.
-    std::exception_ptr exception() noexcept { return take_exception(*child_); }
-    T take_value() { return static_cast<TaskPromise<T>*>(child_)->take(); }
 };
 
 template <class A>
@@ -338,6 +297,11 @@ template <class T>
 T take_outcome(TaskFrame& ended) {
     if (std::exception_ptr exception = take_exception(ended)) std::rethrow_exception(std::move(exception));
     return take_value<T>(ended);
+}
+/// Moves what it gives to a place that outlives the task's frame.
+template <class T>
+void move_result(TaskFrame& ended, TaskResult<T>& result) {
+    if constexpr (!std::is_void_v<T>) result.return_value(take_value<T>(ended));
 }
 
 }  // namespace detail
