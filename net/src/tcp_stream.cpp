@@ -50,6 +50,7 @@ ConnectOperation::ConnectOperation(ConnectOperation&& other) noexcept
     : ConnectOperation(other.address_, other.options_) {}
 
 bool ConnectOperation::await_ready() noexcept {
+    require_unspent();
     if (is_stopped()) return false;
     std::error_code error;
     socket_ = Source::tcp(socket::open_tcp(address_.family(), error));

@@ -18,6 +18,9 @@ void ScopeWait::run_apart(TaskFrame& body) noexcept {
 }
 
 void ScopeWait::begin(TaskFrame& body) noexcept {
+    // Awaited before.
+    if (body_ != nullptr || has_ended_) [[unlikely]]
+        stop_for_spent_task();
     body_ = &body;
     begin_task(body, inside_, *this);
     suspend();

@@ -20,6 +20,12 @@ void stop_for_spent_task() noexcept {
     stop_for_misuse("a task is awaited, run or its result taken a second time, or it was moved from");
 }
 
+void stop_for_spent_operation() noexcept {
+    stop_for_misuse(
+        "one operation (a read, a write, an accept, a connect, …) is awaited a second time: each await "
+        "needs a new one");
+}
+
 }  // namespace detail
 
 void Wait::withdrawn() noexcept { executor().unwind(*this); }

@@ -504,6 +504,27 @@ BOOST_FIXTURE_TEST_CASE(task_that_finds_room_each_time_lets_others_run_all_the_s
     BOOST_TEST(ran_in_between);
 }
 
+BOOST_FIXTURE_TEST_CASE(receive_that_is_awaited_again_gives_the_next_value_and_nothing_at_the_end,
+                        VirtualTime) {
+    run([&]() -> Task<> {
+        for (bool waits : {false, true}) {
+            Channel<std::string> channel(2);
+            auto next = channel.receive();
+            co_await channel.send("one");
+            std::optional<std::string> one = co_await next;
+            BOOST_TEST((one == "one"));
+            auto close = [&]() -> Task<> {
+                co_await yield();
+                channel.close();
+            };
+            Running<void> closing = executor.start(close());
+            if (!waits) channel.close();
+            std::optional<std::string> none = co_await next;
+            BOOST_TEST(!none.has_value());
+        }
+    });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace channel_test

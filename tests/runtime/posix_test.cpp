@@ -2,6 +2,8 @@
 // How a program ends that is told what it did wrong: seen from its parent, in a forked child.
 #include <leat/reactor/config.hpp>
 #include <leat/runtime/async_generator.hpp>
+#include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/catch_cancelled.hpp>
 #include <leat/runtime/channel.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/generator.hpp>
@@ -12,19 +14,25 @@
 #include <leat/runtime/semaphore.hpp>
 #include <leat/runtime/shield.hpp>
 #include <leat/runtime/sleep.hpp>
+#include <leat/runtime/stop_token.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
+#include <leat/runtime/timeout.hpp>
+#include <leat/runtime/when_all.hpp>
 
 #include "support/child.hpp"
+#include "support/stream_pair.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
 #include <chrono>
 #include <coroutine>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
@@ -245,6 +253,58 @@ BOOST_AUTO_TEST_CASE(call_on_another_thread_that_is_awaited_twice_says_so_and_ab
     });
 
     for (const ChildEnd& end : {offloaded, called, grouped}) {
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(operation_that_is_awaited_twice_says_so_and_aborts) {
+    // Ended at once, ended after a wait, and moved into a timeout after its end.
+    for (int how : {0, 1, 2}) {
+        ChildEnd end = end_of_child([how] {
+            StreamPair pair;
+            std::array<std::byte, 8> buffer{};
+            auto read_twice = [&]() -> Task<> {
+                ReadSome operation = read_some(pair.left, buffer);
+                if (how == 0) send_directly(pair.right, "x");
+                auto write = [&]() -> Task<> {
+                    co_await yield();
+                    co_await write_some(pair.right, "x");
+                };
+                Executor& executor = (co_await detail::CurrentEnvironment()).executor();
+                Running<void> writer = executor.start(write());
+                co_await operation;
+                if (how == 2) co_await timeout(1h, std::move(operation));
+                co_await operation;
+            };
+            run(read_twice());
+        });
+
+        BOOST_TEST(end.signal == SIGABRT, how);
+        BOOST_TEST(end.text.find("is awaited a second time") != std::string::npos, end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(wrapped_task_or_scope_that_is_awaited_twice_says_so_and_aborts) {
+    auto twice = [](auto make) {
+        return end_of_child([&make] {
+            auto await_twice = [&]() -> Task<> {
+                auto wait = make();
+                co_await wait;
+                co_await wait;
+            };
+            run(await_twice());
+        });
+    };
+    auto in_scope = [](CancelScope&) -> Task<> { co_return; };
+    auto with_token = [](std::stop_token) -> Task<> { co_return; };
+
+    for (const ChildEnd& end :
+         {twice([] { return as_result(ready(1)); }), twice([] { return as_outcome(ready(1)); }),
+          twice([] { return catch_cancelled(ready(1)); }), twice([] { return timeout(1h, ready(1)); }),
+          twice([] { return shield(ready(1)); }), twice([] { return when_all(ready(1), ready(2)); }),
+          twice([&] { return cancel_scope(in_scope); }),
+          twice([&] { return with_stop_token(with_token); })}) {
         BOOST_TEST(end.signal == SIGABRT);
         BOOST_TEST(end.text.find("a second time") != std::string::npos, end.text);
     }

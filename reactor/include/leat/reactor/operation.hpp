@@ -84,6 +84,8 @@ public:
           data_(other.data_),
           size_(other.size_),
           kind_(other.kind_),
+          // One that has ended stays so, and is not taken for one that is yet to be submitted.
+          state_(other.state_ == State::idle ? State::idle : State::ended),
           error_(other.error_) {
         if (kind() == Kind::receive_lent) other.lent_ = nullptr;
     }
@@ -156,6 +158,8 @@ protected:
         kind_ = static_cast<Kind>(static_cast<unsigned>(kind_) | until_drain_bit);
     }
 
+    /// Whether it was submitted once, or has failed before: it is of no use a second time.
+    bool is_spent() const noexcept { return state_ != State::idle; }
     bool is_out_of_hands() const noexcept { return state_ > State::ended; }
 
     /// For awaiters, of a read that has ended at once: whether such reads of its source end. A task that

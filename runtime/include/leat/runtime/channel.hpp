@@ -209,8 +209,11 @@ public:
             static_cast<ChannelSendOperation<T>&>(senders_.first()).found_closed_ = true;
             senders_.hand_over();
         }
-        while (!receivers_.is_empty())
+        while (!receivers_.is_empty()) {
+            // Of one that is awaited again, what it brought last.
+            static_cast<detail::ChannelReceiver<T>&>(receivers_.first()).value_.reset();
             receivers_.hand_over();
+        }
     }
 
     bool is_closed() const noexcept { return is_closed_; }
@@ -284,8 +287,11 @@ bool detail::ChannelReceiver<T>::await_ready() noexcept {
 
 template <class T>
 bool detail::ChannelReceiver<T>::take_or_wait() noexcept {
-    if (channel_->take(value_, &this->executor()) || channel_->is_closed_) return go_on();
-    return wait_in(channel_->receivers_);
+    if (channel_->take(value_, &this->executor())) return go_on();
+    if (!channel_->is_closed_) return wait_in(channel_->receivers_);
+    // Of one that is awaited again, what it brought last.
+    value_.reset();
+    return go_on();
 }
 
 template <class T>

@@ -24,7 +24,11 @@ class IoOperation : public Wait, protected detail::OperationRecord {
 public:
     using OperationRecord::kind;
 
-    bool await_ready() noexcept { return start(); }
+    // In an expression that makes the operation, the compiler knows that it is new.
+    bool await_ready() noexcept {
+        require_unspent();
+        return start();
+    }
     void await_suspend(TaskHandle) const noexcept {}
 
     void cancel() noexcept override;
@@ -62,6 +66,11 @@ protected:
 
     IoOperation(detail::Slot& idle, std::span<std::byte> buffer) noexcept : OperationRecord(idle, buffer) {}
 
+    /// For `await_ready`: an operation is awaited once. Second awaits say so and abort.
+    void require_unspent() const noexcept {
+        if (is_spent()) [[unlikely]]
+            detail::stop_for_spent_operation();
+    }
     /// For one that has ended at once: true if its task may go on, else it is queued.
     bool go_on_with_io() noexcept;
     /// Submits; true if the task can go on at once.

@@ -75,7 +75,7 @@ template <class Op, Operation::Kind kind>
 class WriteAwaiter;
 }  // namespace detail
 
-/// A read that is wanted, and stands for an `Op`.
+/// A read that is wanted, and stands for an `Op`. Awaited again, it reads again.
 template <class Op>
 class [[nodiscard]] ReadRequest {
 public:
@@ -102,7 +102,8 @@ private:
     std::size_t size_;
 };
 
-/// A write that is wanted, of a part of the buffer or of all of it, and stands for an `Op`.
+/// A write that is wanted, of a part of the buffer or of all of it, and stands for an `Op`. Awaited again, it
+/// writes again.
 template <class Op, Operation::Kind kind>
 class [[nodiscard]] WriteRequest {
 public:

@@ -46,8 +46,11 @@ struct ResultQueue {
     /// One that is in flight has ended, with a result or without.
     void land() noexcept {
         --in_flight;
-        while (in_flight == 0 && !waiting.is_empty())
+        while (in_flight == 0 && !waiting.is_empty()) {
+            // Of one that is awaited again, what it brought last.
+            static_cast<NextResultOperation<T>&>(waiting.first()).result_.reset();
             waiting.hand_over();
+        }
     }
 };
 
@@ -101,8 +104,9 @@ public:
             queue_->results.pop_front();
             return go_on();
         }
-        if (queue_->in_flight == 0) return go_on();
-        return wait_in(queue_->waiting);
+        if (queue_->in_flight != 0) return wait_in(queue_->waiting);
+        result_.reset();
+        return go_on();
     }
     std::optional<T> await_resume() noexcept { return std::move(result_); }
     Result<std::optional<T>> result() noexcept { return std::move(result_); }
