@@ -121,7 +121,7 @@ Address from_native(const sockaddr_storage& native, std::error_code& error) noex
         std::memcpy(&ipv6, &native, sizeof ipv6);
         std::array<std::uint8_t, 16> octets{};
         std::memcpy(octets.data(), &ipv6.sin6_addr, octets.size());
-        return Address::ipv6(octets, ntohs(ipv6.sin6_port), ipv6.sin6_scope_id);
+        return Address::ipv6(octets, ntohs(ipv6.sin6_port), ipv6.sin6_scope_id).unmapped();
     }
     error = system_error(EAFNOSUPPORT);
     return {};

@@ -166,14 +166,9 @@ Run longest_run_of_zeros(const Groups& groups) {
     return longest.length > 1 ? longest : Run();
 }
 
-bool is_ipv4_mapped(std::span<const std::uint8_t, 16> octets) {
-    auto zeros = octets.first<10>();
-    return std::ranges::all_of(zeros, [](std::uint8_t octet) { return octet == 0; }) && octets[10] == 0xff &&
-           octets[11] == 0xff;
-}
-
-std::string ipv6_to_string(const std::array<std::uint8_t, 16>& octets) {
-    if (is_ipv4_mapped(octets)) return "::ffff:" + ipv4_to_string(std::span(octets).last<4>());
+std::string ipv6_to_string(const Address& address) {
+    const std::array<std::uint8_t, 16>& octets = address.octets();
+    if (address.is_ipv4_mapped()) return "::ffff:" + ipv4_to_string(std::span(octets).last<4>());
     Groups groups{};
     for (std::size_t i = 0; i < group_count; ++i) {
         groups[i] = static_cast<std::uint16_t>(octets[2 * i] << 8 | octets[2 * i + 1]);
@@ -208,17 +203,29 @@ Address Address::parse(std::string_view text) {
 
 bool Address::is_loopback() const noexcept {
     if (is_ipv4()) return octets_[0] == 127;
-    if (is_ipv4_mapped(octets_)) return octets_[12] == 127;
+    if (is_ipv4_mapped()) return octets_[12] == 127;
     return octets_ == loopback(0, Family::ipv6).octets_;
 }
 
 bool Address::is_any() const noexcept { return octets_ == std::array<std::uint8_t, 16>(); }
 
+bool Address::is_ipv4_mapped() const noexcept {
+    if (!is_ipv6()) return false;
+    auto zeros = std::span(octets_).first<10>();
+    return std::ranges::all_of(zeros, [](std::uint8_t octet) { return octet == 0; }) && octets_[10] == 0xff &&
+           octets_[11] == 0xff;
+}
+
+Address Address::unmapped() const noexcept {
+    if (!is_ipv4_mapped()) return *this;
+    return ipv4({octets_[12], octets_[13], octets_[14], octets_[15]}, port_);
+}
+
 std::string to_string(const Address& address) {
     std::string port = std::to_string(address.port());
     if (address.is_ipv4()) return ipv4_to_string(std::span(address.octets()).first<4>()) + ":" + port;
     std::string scope = address.scope() == 0 ? "" : "%" + std::to_string(address.scope());
-    return "[" + ipv6_to_string(address.octets()) + scope + "]:" + port;
+    return "[" + ipv6_to_string(address) + scope + "]:" + port;
 }
 
 std::ostream& operator<<(std::ostream& out, const Address& address) { return out << to_string(address); }

@@ -53,8 +53,9 @@ void add(ServeReport& sum, const ServeReport& part) noexcept {
 
 }  // namespace
 
-SharedListener::SharedListener(TcpListener&& listener, const ListenOptions& options, Sharing sharing) noexcept
-    : listener_(std::move(listener)), options_(options), sharing_(sharing) {}
+SharedListener::SharedListener(TcpListener&& listener, const Address& address, const ListenOptions& options,
+                               Sharing sharing) noexcept
+    : listener_(std::move(listener)), address_(address), options_(options), sharing_(sharing) {}
 
 Sharing SharedListener::best_sharing() noexcept {
     return socket::spreads_connections() ? Sharing::by_system : Sharing::by_hand;
@@ -75,7 +76,7 @@ SharedListener SharedListener::bind(const Address& address, const ListenOptions&
         if (address.port() != 0 && !options.reuse_port) demand_unused(address, options);
         shared.reuse_port = true;
     }
-    return SharedListener(TcpListener::bind(address, shared), shared, sharing);
+    return SharedListener(TcpListener::bind(address, shared), address, shared, sharing);
 }
 
 // ---- The servers ----
@@ -189,7 +190,7 @@ Task<ServeReport> ThreadedServer::run(Runtime& runtime, SharedListener listener,
 
     std::vector<TcpListener> listeners(parts);
     std::shared_ptr<Handover> handover;
-    const Address address = listener.local_address();
+    const Address address = listener.address_.with_port(listener.local_address().port());
     listeners[0] = std::move(listener.listener_);
     for (std::size_t index = 1; by_system && index < parts; ++index)
         listeners[index] = TcpListener::bind(address, listener.options_);

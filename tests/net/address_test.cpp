@@ -153,6 +153,10 @@ BOOST_AUTO_TEST_CASE(loopback_is_known_in_each_of_its_forms) {
     BOOST_TEST(Address::loopback(1, Address::Family::ipv6).is_loopback());
     BOOST_TEST(Address::parse("127.255.0.1:1").is_loopback());
     BOOST_TEST(Address::parse("[::ffff:127.0.0.1]:1").is_loopback());
+    BOOST_TEST(Address::parse("[::ffff:127.0.0.1]:1").is_ipv6());
+    BOOST_TEST(Address::parse("[::ffff:127.0.0.1]:1").unmapped() == Address::loopback(1));
+    BOOST_TEST(Address::parse("[::127.0.0.1]:1").unmapped().is_ipv6());
+    BOOST_TEST(Address::loopback(1).unmapped() == Address::loopback(1));
     BOOST_TEST(!Address::parse("128.0.0.1:1").is_loopback());
     BOOST_TEST(!Address::parse("[::2]:1").is_loopback());
     BOOST_TEST(!Address::any(1, Address::Family::ipv6).is_loopback());

@@ -131,6 +131,47 @@ BOOST_AUTO_TEST_CASE(ipv6_is_listened_on) {
     BOOST_TEST((connected.server.peer_address() == connected.client.local_address()));
 }
 
+// However the listener came to be, and whoever asks for the address.
+BOOST_AUTO_TEST_CASE(ipv4_peer_of_an_ipv6_listener_has_an_ipv4_address) {
+    if (!has_ipv6()) return;
+    TcpListener bound = TcpListener::bind(Address::any(0, Address::Family::ipv6));
+    TcpListener adopted =
+        TcpListener::adopt(TcpListener::bind(Address::any(0, Address::Family::ipv6)).release());
+    for (TcpListener* each : {&bound, &adopted}) {
+        TcpListener& both = *each;
+        run([&]() -> Task<> {
+            const Address address = Address::loopback(both.local_address().port());
+            TcpStream client = co_await TcpStream::connect(address);
+            TcpStream server = co_await both.accept();
+
+            BOOST_TEST(server.peer_address() == client.local_address());
+            BOOST_TEST(server.local_address() == address);
+            BOOST_TEST(client.peer_address() == address);
+            BOOST_TEST(to_string(server.peer_address()).starts_with("127.0.0.1:"));
+
+            TcpStream other = TcpStream::start_connect(address);
+            std::optional<TcpStream> tried = both.try_accept();
+            BOOST_TEST_REQUIRE(tried.has_value());
+            BOOST_TEST(tried->peer_address() == other.local_address());
+        });
+    }
+}
+
+BOOST_AUTO_TEST_CASE(mapped_address_can_be_listened_on_and_connected_to) {
+    if (!has_ipv6()) return;
+    TcpListener mapped = TcpListener::bind(Address::parse("[::ffff:127.0.0.1]:0"));
+    const std::uint16_t port = mapped.local_address().port();
+    BOOST_TEST(mapped.local_address() == Address::loopback(port));
+
+    run([&]() -> Task<> {
+        const Address address = Address::parse("[::ffff:127.0.0.1]:" + std::to_string(port));
+        TcpStream client = co_await TcpStream::connect(address);
+        TcpStream server = co_await mapped.accept();
+        BOOST_TEST(server.peer_address() == client.local_address());
+        BOOST_TEST(client.peer_address() == Address::loopback(port));
+    });
+}
+
 BOOST_AUTO_TEST_CASE(any_ipv6_takes_ipv4_too_unless_told_otherwise) {
     if (!has_ipv6()) return;
     ListenOptions one_family;

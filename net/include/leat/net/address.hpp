@@ -15,6 +15,10 @@ namespace leat {
 
 /// An IPv4 or IPv6 address with a port and, for IPv6, a scope (interface index): where a socket is or connects to.
 ///
+/// The system gives the IPv4 peers of an IPv6 socket in their mapped form, ::ffff:127.0.0.1 (RFC 4291 §2.5.5.2). Every
+/// address that leat takes from a socket is the IPv4 address then, so that it compares with others of its kind. What
+/// you parse or make stays as you write it.
+///
 /// Thread-safety: a value.
 class Address {
 public:
@@ -69,6 +73,10 @@ public:
     }
     bool is_loopback() const noexcept;
     bool is_any() const noexcept;
+    /// Whether it is an IPv6 address that stands for an IPv4 one: ::ffff:127.0.0.1.
+    bool is_ipv4_mapped() const noexcept;
+    /// The IPv4 address if it is a mapped one, else the same.
+    Address unmapped() const noexcept;
 
     friend constexpr auto operator<=>(const Address&, const Address&) noexcept = default;
 

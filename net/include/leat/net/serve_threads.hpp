@@ -47,9 +47,12 @@ public:
 
 private:
     friend class detail::ThreadedServer;
-    SharedListener(TcpListener&& listener, const ListenOptions& options, Sharing sharing) noexcept;
+    SharedListener(TcpListener&& listener, const Address& address, const ListenOptions& options,
+                   Sharing sharing) noexcept;
 
     TcpListener listener_;
+    // As it was asked for: the other threads' listeners are of the same family.
+    Address address_;
     ListenOptions options_;
     Sharing sharing_;
 };

@@ -364,6 +364,8 @@ public:
     /// `set_linger(0)`.
     void close() noexcept { source_.close(); }
 
+    /// An IPv4 connection has IPv4 addresses, also if an IPv6 listener has accepted it: see `Address`.
+    ///
     /// Errors of the following: `std::system_error`.
     Address local_address() const;
     Address peer_address() const;
