@@ -139,6 +139,7 @@ void PoolCore::work() noexcept {
     std::unique_lock lock(mutex_);
     while (std::shared_ptr<OffloadJob> job = next(lock)) {
         running_.append(*job);
+        job->runner_ = std::this_thread::get_id();
         lock.unlock();
         job->run();
         lock.lock();
@@ -170,7 +171,7 @@ void PoolCore::end_of_thread() noexcept {
         ended_.push_back(std::move(*own));
         threads_.erase(own);
     }
-    if (threads_.empty()) all_ended_.notify_all();
+    if (is_closed_) fewer_.notify_all();
 }
 
 void PoolCore::join_ended() noexcept {
@@ -188,9 +189,40 @@ void PoolCore::join_ended() noexcept {
 
 // ---- The end ----
 
+void PoolCore::note_abandoned() noexcept {
+    std::lock_guard lock(mutex_);
+    if (is_closed_) fewer_.notify_all();
+}
+
+/// Locked. The pool may be destroyed by one of its own calls, which holds the last reference to it: that call goes on,
+/// and its thread ends by itself.
+void PoolCore::leave_own_thread() noexcept {
+    auto own = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& thread) {
+        return thread.get_id() == std::this_thread::get_id();
+    });
+    if (own == threads_.end()) return;
+    own->detach();
+    threads_.erase(own);
+}
+
+/// Locked, of a call that runs: whether nobody waits for it, nor is to.
+bool PoolCore::is_left_alone(const OffloadJob& job) noexcept {
+    return job.runner_ == std::this_thread::get_id() ||
+           job.stage_.load(std::memory_order_relaxed) == OffloadJob::Stage::abandoned;
+}
+
+/// Locked, after `leave_own_thread`.
+std::size_t PoolCore::threads_to_wait_for() const noexcept {
+    std::size_t count = threads_.size();
+    for (const OffloadJob* job = running_.first(); job != nullptr; job = job->next_)
+        if (is_left_alone(*job) && job->runner_ != std::this_thread::get_id()) --count;
+    return count;
+}
+
 void PoolCore::shut_down() noexcept {
     std::unique_lock lock(mutex_);
     is_closed_ = true;
+    leave_own_thread();
     while (!queue_.is_empty()) {
         std::shared_ptr<OffloadJob> job = take_first();
         lock.unlock();
@@ -200,13 +232,13 @@ void PoolCore::shut_down() noexcept {
     }
     work_.notify_all();
     const TimePoint deadline = saturating_add(steady_clock().now(), options_.shutdown_deadline);
-    while (!threads_.empty()) {
+    while (threads_to_wait_for() != 0) {
         const Duration left = deadline - steady_clock().now();
         if (left <= Duration::zero()) break;
         // In steps, since the furthest deadline is none that the library could add up.
-        all_ended_.wait_for(lock, std::min<Duration>(left, std::chrono::hours(1)));
+        fewer_.wait_for(lock, std::min<Duration>(left, std::chrono::hours(1)));
     }
-    if (!threads_.empty()) name_what_runs();
+    if (threads_to_wait_for() != 0) name_what_runs();
     for (std::thread& thread : threads_)
         thread.detach();
     threads_.clear();
@@ -219,12 +251,15 @@ void PoolCore::name_what_runs() noexcept {
     try {
         std::string text =
             "leat: a pool of threads ends, and leaves to themselves what has not ended in time:";
+        bool is_any_named = false;
         for (OffloadJob* job = running_.first(); job != nullptr; job = job->next_) {
+            if (is_left_alone(*job)) continue;
+            is_any_named = true;
             const std::source_location caller = job->caller();
             text += "\n  offloaded at " + std::string(caller.file_name()) + ":" +
                     std::to_string(caller.line()) + " (" + caller.function_name() + ")";
         }
-        if (running_.is_empty()) text += "\n  threads that are about to end";
+        if (!is_any_named) text += "\n  threads that are about to end";
         notice(text);
     } catch (const std::bad_alloc&) {
         notice("leat: a pool of threads ends, and leaves to themselves calls that have not ended");

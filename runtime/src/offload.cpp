@@ -84,6 +84,7 @@ void OffloadWait::cancel() noexcept {
     if (!job_->stage_.compare_exchange_strong(under_way, OffloadJob::Stage::abandoned,
                                               std::memory_order_relaxed))
         return;
+    pool_->note_abandoned();
     job_->stop_.request_stop();
     leave();
 }

@@ -36,6 +36,9 @@ public:
     /// True: it was taken out of the queue, and will not run.
     bool take_back(OffloadJob& job) noexcept;
 
+    /// A call that runs was abandoned: the end of the pool does not wait for it any more.
+    void note_abandoned() noexcept;
+
     void shut_down() noexcept;
     bool is_forked() const noexcept { return mark_.is_forked_child(); }
     BlockingPoolStats stats() const;
@@ -62,6 +65,9 @@ private:
     void end_of_thread() noexcept;
     void join_ended() noexcept;
     std::shared_ptr<OffloadJob> take_first() noexcept;
+    void leave_own_thread() noexcept;
+    static bool is_left_alone(const OffloadJob& job) noexcept;
+    std::size_t threads_to_wait_for() const noexcept;
     void name_what_runs() noexcept;
     void notice_trouble(const std::exception_ptr& trouble) noexcept;
     void notice(std::string_view text) noexcept;
@@ -70,7 +76,8 @@ private:
     ForkMark mark_;
     mutable std::mutex mutex_;
     std::condition_variable work_;
-    std::condition_variable all_ended_;
+    // When the pool is closed: a thread has ended, or need not be waited for any more.
+    std::condition_variable fewer_;
     bool is_closed_ = false;
     JobList queue_;
     JobList running_;

@@ -97,6 +97,13 @@ struct OneThread {
     std::optional<Running<void>> holder;
 };
 
+int nothing() { return 0; }
+
+/// Of a pool that may be at its end.
+auto detached_pool_call(const std::shared_ptr<detail::PoolCore>& core) {
+    return DetachedOffloadOperation<int (*)()>(core, &nothing);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(offload)
@@ -405,10 +412,9 @@ BOOST_FIXTURE_TEST_CASE(detached_call_is_abandoned_at_once_and_its_result_discar
     BOOST_TEST(pool->stats().running == 1u);
 
     shared->signal.release();
-    pool.reset();
+    while (shared.use_count() != 1 || Counted::live() != 0)
+        std::this_thread::yield();
     BOOST_TEST(shared->was_told.load());
-    BOOST_TEST(Counted::live() == 0);
-    BOOST_TEST(shared.use_count() == 1);
 }
 
 BOOST_FIXTURE_TEST_CASE(result_of_a_detached_call_that_has_come_wins, OneThread) {
@@ -510,27 +516,171 @@ BOOST_AUTO_TEST_CASE(end_of_the_pool_names_what_still_runs_at_the_deadline) {
     BlockingPoolOptions options = one_thread();
     options.shutdown_deadline = 1ms;
     options.diagnostic = [&](std::string_view text) { notices.emplace_back(text); };
-    {
-        Executor executor;
-        BlockingPool pool(options);
+    Executor executor;
+    std::optional<BlockingPool> pool(std::in_place, options);
+    auto task = [&]() -> Task<> {
         auto call = [shared] {
             shared->runs = true;
             shared->signal.acquire();
             shared->has_ended = true;
         };
-        auto task = [&]() -> Task<> { co_await pool.offload_detached(call); };
-        Running<void> running = executor.start(task());
-        while (!shared->runs)
-            executor.turn();
-        running.cancel();
-        executor.run();
-    }
+        co_await pool->offload(std::move(call));
+    };
+    Running<void> running = executor.start(task());
+    while (!shared->runs)
+        executor.turn();
+
+    pool.reset();
 
     BOOST_TEST_REQUIRE(notices.size() == 1u);
     BOOST_TEST(notices[0].find("offload_test.cpp") != std::string::npos);
     shared->signal.release();
-    while (!shared->has_ended || shared.use_count() != 1)
+    executor.run();
+    BOOST_TEST(shared->has_ended.load());
+}
+
+// The pools of these cases would wait for an hour.
+BOOST_AUTO_TEST_CASE(end_of_the_pool_does_not_wait_for_what_was_abandoned) {
+    struct Shared {
+        std::binary_semaphore signal{0};
+        std::atomic<bool> runs = false;
+    };
+    // Before the end begins, and while it waits.
+    for (bool is_late : {false, true}) {
+        std::atomic<int> notices = 0;
+        auto shared = std::make_shared<Shared>();
+        BlockingPoolOptions options;
+        options.shutdown_deadline = 1h;
+        options.diagnostic = [&](std::string_view) { ++notices; };
+        Executor executor;
+        std::optional<BlockingPool> pool(std::in_place, options);
+        auto task = [&]() -> Task<> {
+            auto call = [shared] {
+                shared->runs = true;
+                shared->signal.acquire();
+            };
+            co_await pool->offload_detached(std::move(call));
+        };
+        Running<void> running = executor.start(task());
+        while (!shared->runs)
+            executor.turn();
+
+        std::thread ends;
+        if (is_late) {
+            const std::shared_ptr<detail::PoolCore> core = pool->core();
+            ends = std::thread([&] { pool.reset(); });
+            auto wait_for_the_end = [&]() -> Task<> {
+                Result<int> refused = co_await as_result(detached_pool_call(core));
+                while (refused) {
+                    co_await sleep_for(100us);
+                    refused = co_await as_result(detached_pool_call(core));
+                }
+            };
+            executor.run_until(wait_for_the_end());
+        }
+        running.cancel();
+        executor.run();
+        if (is_late) ends.join();
+        pool.reset();
+
+        BOOST_TEST(notices == 0);
+        shared->signal.release();
+        while (shared.use_count() != 1)
+            std::this_thread::yield();
+    }
+}
+
+BOOST_AUTO_TEST_CASE(executor_s_own_pool_does_not_hold_its_end_up_for_what_was_abandoned) {
+    struct Shared {
+        std::binary_semaphore signal{0};
+        std::atomic<bool> runs = false;
+    };
+    auto shared = std::make_shared<Shared>();
+    BlockingPoolOptions pool_options;
+    pool_options.shutdown_deadline = 1h;
+    ExecutorOptions options;
+    options.blocking_pool = std::make_shared<BlockingPool>(pool_options);
+    {
+        Executor executor(std::move(options));
+        auto task = [&]() -> Task<> {
+            auto call = [shared] {
+                shared->runs = true;
+                shared->signal.acquire();
+            };
+            co_await leat::offload_detached(std::move(call));
+        };
+        Running<void> running = executor.start(task());
+        while (!shared->runs)
+            executor.turn();
+    }
+
+    shared->signal.release();
+    while (shared.use_count() != 1)
         std::this_thread::yield();
+}
+
+BOOST_AUTO_TEST_CASE(pool_that_one_of_its_own_calls_lets_go_of_does_not_wait_for_that_call) {
+    std::atomic<int> notices = 0;
+    BlockingPoolOptions options;
+    options.shutdown_deadline = 1h;
+    options.diagnostic = [&](std::string_view) { ++notices; };
+    Executor executor;
+    // In the call, and with what the call holds.
+    for (bool is_inside : {true, false}) {
+        auto pool = std::make_shared<BlockingPool>(options);
+        const std::weak_ptr<BlockingPool> alive = pool;
+        BlockingPool& used = *pool;
+        auto task = [&]() -> Task<int> {
+            auto call = [is_inside, held = std::move(pool)]() mutable {
+                if (is_inside) held.reset();
+                return 7;
+            };
+            int seven = co_await used.offload(std::move(call));
+            co_return seven;
+        };
+
+        BOOST_TEST(executor.run_until(task()) == 7);
+        BOOST_TEST(alive.expired());
+    }
+
+    BOOST_TEST(notices == 0);
+}
+
+BOOST_AUTO_TEST_CASE(pool_that_one_of_its_own_calls_lets_go_of_waits_for_the_others) {
+    BlockingPoolOptions options;
+    options.shutdown_deadline = 1h;
+    auto pool = std::make_shared<BlockingPool>(options);
+    BlockingPool& used = *pool;
+    std::atomic<bool> other_runs = false;
+    std::atomic<bool> lets_go = false;
+    std::atomic<bool> other_has_ended = false;
+    bool other_had_ended = false;
+    Executor executor;
+    auto other = [&]() -> Task<> {
+        auto call = [&] {
+            other_runs = true;
+            while (!lets_go)
+                std::this_thread::yield();
+            other_has_ended = true;
+        };
+        co_await used.offload(call);
+    };
+    auto task = [&]() -> Task<> {
+        auto call = [&, held = std::move(pool)]() mutable {
+            while (!other_runs)
+                std::this_thread::yield();
+            lets_go = true;
+            held.reset();
+            other_had_ended = other_has_ended;
+        };
+        co_await used.offload(std::move(call));
+    };
+    Running<void> running = executor.start(other());
+
+    executor.run_until(task());
+    executor.run();
+
+    BOOST_TEST(other_had_ended);
 }
 
 BOOST_AUTO_TEST_CASE(offload_to_a_pool_that_has_ended_fails_with_closed) {

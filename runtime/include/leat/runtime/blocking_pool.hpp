@@ -31,7 +31,7 @@ struct BlockingPoolOptions {
     std::size_t queue = 1024;
     /// How long a thread without work stays.
     Duration idle_time = std::chrono::seconds(10);
-    /// How long the destructor waits for calls that run.
+    /// How long the destructor waits for calls that run and that somebody waits for.
     Duration shutdown_deadline = std::chrono::seconds(10);
     /// Where notices go, on whatever thread; by default a line to standard error.
     std::function<void(std::string_view)> diagnostic;
@@ -57,9 +57,10 @@ struct BlockingPoolStats {
 /// executor makes itself a pool with its first `offload`; several share one that `ExecutorOptions::blocking_pool` names.
 ///
 /// Thread-safety: any thread; `offload` in tasks.
-/// Lifetime:      destroying it drops what is queued, whose tasks are given `leat::errc::closed`, and waits for what runs. What
-///                still runs at the deadline is named in a notice, by where it was offloaded, and left to itself. In a forked
-///                child it has no threads: offloading fails with `leat::errc::forked`, and destroying it does nothing.
+/// Lifetime:      destroying it drops what is queued, whose tasks are given `leat::errc::closed`, and waits for what runs,
+///                but not for a call that was abandoned (`offload_detached`), nor, if a call holds the last reference
+///                to it, for that one. What still runs at the deadline is named in a notice, by where it was offloaded,
+///                and left to itself. In a forked child it has no threads: offloading fails with `leat::errc::forked`, and destroying it does nothing.
 class BlockingPool {
 public:
     /// Errors: of the kernel, as `std::system_error`. No thread is started here.
