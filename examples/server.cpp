@@ -33,8 +33,11 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
       std::function<void(leat::TaskGroup&, const leat::ThreadedServeControl&)> beside) {
     leat::SharedListener listener = bind_port(runtime, common);
     std::optional<leat::Signals> dump_signals;
-    if (int signal = console::dump_signal(); signal != 0)
+    if (int signal = console::dump_signal(); signal != 0) {
         dump_signals.emplace(std::initializer_list<int>{signal});
+        // One that comes while `main` ends must not kill it.
+        dump_signals->keep_installed();
+    }
     leat::ThreadedServeControl control;
     leat::ServeOptions options = common.serve;
     options.on_listening = [&runtime, name, address = listener.local_address()] {

@@ -2,14 +2,17 @@
 // What only POSIX has: signals to the process or to one of its threads, users' signals, sigaction.
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/signals.hpp>
+#include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/timeout.hpp>
 
 #include "support/posix.hpp"
 #include "support/sanitizer.hpp"
+#include "support/stream_pair.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -214,6 +217,36 @@ BOOST_AUTO_TEST_CASE(dump_on_a_signal_goes_to_the_application_s_diagnostic_in_on
     BOOST_TEST(notices.size() == 1u);
     BOOST_TEST(notices.front().starts_with("leat: the tasks:\n#1 task "), notices.front());
     BOOST_TEST(notices.front().find("dump_on_signal") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(signals_that_come_faster_than_they_are_dealt_with_do_not_keep_io_waiting) {
+    StreamPair pair;
+    int dumps = 0;
+    int dumps_before_the_read = 0;
+    ExecutorOptions options;
+    options.diagnostic = [&](std::string_view) {
+        if (++dumps == 1) send_directly(pair.right, "x");
+        if (dumps < 1000) ::raise(SIGUSR1);
+    };
+    Executor executor(options);
+    Signals signals{SIGUSR1};
+    Running<void> dumping = executor.start(dump_on_signal(signals));
+    auto read = [&]() -> Task<> {
+        std::array<std::byte, 8> buffer{};
+        co_await read_some(pair.left, buffer);
+        dumps_before_the_read = dumps;
+    };
+    auto begin = [&]() -> Task<> {
+        co_await yield();
+        ::raise(SIGUSR1);
+    };
+    Running<void> beginning = executor.start(begin());
+
+    executor.run_until(read());
+
+    // The one that wrote, and one that was under way when I/O was polled for.
+    BOOST_TEST(dumps_before_the_read >= 1);
+    BOOST_TEST(dumps_before_the_read <= 2);
 }
 
 BOOST_AUTO_TEST_CASE(handlers_that_are_kept_outlast_the_object_and_do_nothing) {

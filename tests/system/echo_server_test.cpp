@@ -414,6 +414,21 @@ BOOST_AUTO_TEST_CASE(second_signal_skips_the_wait) {
     BOOST_TEST(server.process().wait() == 0);
 }
 
+// Until the very end of `main`.
+BOOST_AUTO_TEST_CASE(signals_that_keep_coming_do_not_kill_a_server_that_ends) {
+    for (int number : {SIGTERM, SIGINT, SIGUSR1}) {
+        EchoServer server({.arguments = {"--threads", "2"}});
+        Client client(server.endpoint());
+        client.expect_echo(10);
+
+        server.signal(SIGTERM);
+        while (server.is_running())
+            server.signal(number);
+
+        BOOST_TEST(server.process().wait() == 0, number);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(drain_timeout_ends_the_wait_for_a_reader_that_never_comes) {
     EchoServer server({.arguments = {"--drain-timeout", "0.2"}});
     Client probe(server.endpoint());
