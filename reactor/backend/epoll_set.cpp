@@ -72,9 +72,9 @@ std::error_code EpollSet::control(int action, Slot& slot, std::uint32_t mask, st
     event.events = mask;
     event.data.u64 = mark_of(slot, mode);
     if (::epoll_ctl(epoll_.get(), action, slot.handle, &event) == 0) return {};
-    // The kernel remembers otherwise: what we want is the same either way. It is no other source of this queue
-    // (`HandleSet`). But an entry that is in the way of a new interest may belong to whoever shares the set's
-    // descriptor, and must not fall silent: an error.
+    // The kernel remembers otherwise: what we want is the same either way. It is no other source of this
+    // queue (`HandleSet`). But an entry that is in the way of a new interest may belong to whoever shares the
+    // set's descriptor, and must not fall silent: an error.
     if (action == EPOLL_CTL_ADD && errno == EEXIST && mode == 0)
         action = EPOLL_CTL_MOD;
     else if (action == EPOLL_CTL_MOD && errno == ENOENT)

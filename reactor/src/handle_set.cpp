@@ -38,8 +38,8 @@ void HandleSet::remove(NativeHandle handle) noexcept {
     --size_;
 }
 
-// Fibonacci hashing (Knuth, volume 3, section 6.4): neighbours, as descriptors are, come far apart. The high bits
-// are the good ones.
+// Fibonacci hashing (Knuth, volume 3, section 6.4): neighbours, as descriptors are, come far apart. The high
+// bits are the good ones.
 std::size_t HandleSet::home_of(NativeHandle handle) const noexcept {
     const std::uint64_t product = static_cast<std::uint64_t>(handle) * 0x9e3779b97f4a7c15;
     return static_cast<std::size_t>(product >> 32) & (capacity_ - 1);

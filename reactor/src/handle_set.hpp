@@ -8,8 +8,8 @@
 
 namespace leat::detail {
 
-/// The handles of a queue's sources: finds a second source of the same handle, which no kernel but Linux's epoll
-/// refuses.
+/// The handles of a queue's sources: finds a second source of the same handle, which no kernel but Linux's
+/// epoll refuses.
 ///
 /// Open addressing with linear probing. It allocates when it grows, and never shrinks.
 ///

@@ -194,8 +194,8 @@ void PoolCore::note_abandoned() noexcept {
     if (is_closed_) fewer_.notify_all();
 }
 
-/// Locked. The pool may be destroyed by one of its own calls, which holds the last reference to it: that call goes on,
-/// and its thread ends by itself.
+/// Locked. The pool may be destroyed by one of its own calls, which holds the last reference to it: that call
+/// goes on, and its thread ends by itself.
 void PoolCore::leave_own_thread() noexcept {
     auto own = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& thread) {
         return thread.get_id() == std::this_thread::get_id();

@@ -58,8 +58,8 @@ void Signals::keep_installed() noexcept { watch_->keep_installed(); }
 Task<int> Signals::next() {
     detail::SignalWatch& watch = *watch_;
     if (watch.is_forked()) throw std::system_error(make_error_code(errc::forked), "leat: signals");
-    // Signals may come faster than their task deals with them, and then it never waits for one. What it does may take
-    // long (a dump of all tasks): connections are served after each.
+    // Signals may come faster than their task deals with them, and then it never waits for one. What it does
+    // may take long (a dump of all tasks): connections are served after each.
     NextPoll poll;
     co_await poll;
     // Who was cancelled meanwhile does not touch what may have gone.

@@ -42,6 +42,11 @@ void PreparedChild::start_in(TaskGroup& group, Environment& inside) noexcept {
 }  // namespace detail
 
 void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task, Environment& inside) noexcept {
+    if constexpr (detail::checks_executors) {
+        if (environment_.executor().poll().has_other_owner())
+            detail::stop_for_misuse(
+                "a task group is used on another thread than its executor's: spawn with its handle()");
+    }
     child.attach(task);
     begin_task(task, inside, child);
     child.started_ = environment_.executor().round_time();

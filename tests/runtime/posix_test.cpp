@@ -8,6 +8,9 @@
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/generator.hpp>
 #include <leat/runtime/interval.hpp>
+#include <leat/runtime/latch.hpp>
+#include <leat/runtime/manual_reset_event.hpp>
+#include <leat/runtime/mutex.hpp>
 #include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/runtime.hpp>
@@ -18,6 +21,7 @@
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
+#include <leat/runtime/watch.hpp>
 #include <leat/runtime/when_all.hpp>
 
 #include "support/child.hpp"
@@ -36,6 +40,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 using namespace leat;
 using namespace leat::test;
@@ -473,6 +478,85 @@ BOOST_AUTO_TEST_CASE(running_that_is_used_on_another_thread_is_named_and_the_pro
         BOOST_TEST(end.text.find("posix_test.cpp") != std::string::npos, end.text);
     }
 }
+
+#if LEAT_CHECKS_EXECUTORS
+// A task of this thread waits, and another thread does what it waits for.
+BOOST_AUTO_TEST_CASE(primitive_that_another_thread_uses_is_named_and_the_process_aborts) {
+    const auto end_of = [](auto&& wait, auto&& use) {
+        return end_of_child([&] {
+            Executor executor;
+            Running<void> waiting = executor.start(wait());
+            while (executor.turn()) {
+            }
+            std::thread(use).join();
+        });
+    };
+    Semaphore semaphore(0);
+    ManualResetEvent event;
+    Latch latch(1);
+    Channel<int> channel(0);
+    Mutex mutex;
+    MutexGuard guard = mutex.try_lock();
+    Watch<int> watch(0);
+    const auto wait_for_event = [&]() -> Task<> { co_await event.wait(); };
+    const auto wait_for_latch = [&]() -> Task<> { co_await latch.wait(); };
+    const auto lock = [&]() -> Task<> { MutexGuard locked = co_await mutex.lock(); };
+    const auto see_change = [&]() -> Task<> {
+        WatchReceiver<int> receiver = watch.subscribe();
+        co_await receiver.changed();
+    };
+    const auto lock_elsewhere = [&] {
+        Executor other;
+        other.run_until(lock());
+    };
+    const std::vector<std::pair<const char*, ChildEnd>> ends{
+        {"a semaphore", end_of([&] { return acquire_from(semaphore); }, [&] { semaphore.add(); })},
+        {"an event", end_of(wait_for_event, [&] { event.set(); })},
+        {"a latch", end_of(wait_for_latch, [&] { latch.count_down(); })},
+        {"a channel", end_of([&] { return send_to(channel); }, [&] { (void)channel.try_receive(); })},
+        {"a mutex", end_of(lock, [&] { guard.unlock(); })},
+        {"a mutex", end_of(lock, lock_elsewhere)},
+        {"a watched value", end_of(see_change, [&] { watch.set(1); })},
+    };
+
+    for (const auto& [name, end] : ends) {
+        BOOST_TEST(end.signal == SIGABRT, name);
+        BOOST_TEST(end.text.find("another executor or thread uses it too") != std::string::npos,
+                   name << ": " << end.text);
+        BOOST_TEST(end.text.find(name) != std::string::npos, name << ": " << end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(channel_between_executors_of_one_thread_is_named_and_the_process_aborts) {
+    ChildEnd end = end_of_child([] {
+        Channel<int> channel(0);
+        Executor executor;
+        Executor other;
+        auto receive = [&]() -> Task<> { co_await channel.receive(); };
+        Running<void> receiving = executor.start(receive());
+        while (executor.turn()) {
+        }
+        other.run_until(send_to(channel));
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("a channel's next value") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(group_that_another_thread_spawns_into_is_named_and_the_process_aborts) {
+    ChildEnd end = end_of_child([] {
+        auto spawn_elsewhere = [](TaskGroup& group) -> Task<> {
+            std::thread([&group] { group.spawn(be_ready_again_and_again); }).join();
+            co_return;
+        };
+        auto whole = [&]() -> Task<> { co_await task_group(spawn_elsewhere); };
+        run(whole());
+    });
+
+    BOOST_TEST(end.signal == SIGABRT);
+    BOOST_TEST(end.text.find("a task group is used on another thread") != std::string::npos, end.text);
+}
+#endif
 
 #if LEAT_IS_ADDRESS_SANITIZED
 BOOST_AUTO_TEST_CASE(sanitizer_sees_a_use_of_a_frame_after_its_end) {

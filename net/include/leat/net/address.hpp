@@ -15,9 +15,9 @@ namespace leat {
 
 /// An IPv4 or IPv6 address with a port and, for IPv6, a scope (interface index): where a socket is or connects to.
 ///
-/// The system gives the IPv4 peers of an IPv6 socket in their mapped form, ::ffff:127.0.0.1 (RFC 4291 §2.5.5.2). Every
-/// address that leat takes from a socket is the IPv4 address then, so that it compares with others of its kind. What
-/// you parse or make stays as you write it.
+/// The system gives the IPv4 peers of an IPv6 socket in their mapped form, ::ffff:127.0.0.1 (RFC 4291
+/// §2.5.5.2). Every address that leat takes from a socket is the IPv4 address then, so that it compares with
+/// others. What you parse or make stays as you write it.
 ///
 /// Thread-safety: a value.
 class Address {

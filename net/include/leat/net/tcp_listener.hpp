@@ -27,7 +27,7 @@ struct ListenOptions {
     bool reuse_address = true;
     /// Lets several listeners share the port, the system spreading connections over them (SO_REUSEPORT).
     bool reuse_port = false;
-    /// Whether [::] takes IPv4 connections too, whose peers then have IPv4 addresses. Set explicitly either way.
+    /// Whether [::] takes IPv4 connections too, whose peers then have IPv4 addresses. Set explicitly.
     bool dual_stack = true;
     /// Accepted connections send small writes at once (TCP_NODELAY), as those made with `TcpStream::connect` do.
     bool no_delay = true;

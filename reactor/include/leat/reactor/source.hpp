@@ -22,8 +22,8 @@ struct OperationAccess;
 ///
 /// A source belongs to at most one Poll at a time: it is registered for *interest* by a Registrator, or
 /// bound for *operations* by the first one submitted on it. Closing it first withdraws that, so that no event
-/// of it can come afterwards, not even when the number of the handle is used again. A second source of the same
-/// handle is refused by that Poll with `std::errc::file_exists`.
+/// of it can come afterwards, not even when the number of the handle is used again. A second source of the
+/// same handle is refused by that Poll with `std::errc::file_exists`.
 ///
 /// Thread-safety: one thread at a time; with operations in flight, the Poll's owner only.
 /// Lifetime:      may outlive the Poll. Moving it is harmless, also while an operation waits.

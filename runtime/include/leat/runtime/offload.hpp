@@ -270,8 +270,8 @@ OffloadOperation<std::decay_t<Callable>, std::decay_t<Arguments>...> offload(Cal
 
 /// The same for a call that nobody need wait for: when it is cancelled, the task ends at once, and the thread discards the
 /// result whenever it comes. So the callable may refer to nothing that could be gone by then: it has copies of its arguments,
-/// and a lambda captures by value. A stop token, if it takes one, tells it that it was abandoned. The end of the pool
-/// does not wait for it: it may still run when `main` returns, and ends with the process then.
+/// and a lambda captures by value. A stop token, if it takes one, tells it that it was abandoned. The end of
+/// the pool does not wait for it: it may still run when `main` returns, and ends with the process then.
 ///
 /// Cancellation: at once; a result that has come already is returned.
 template <class Callable, class... Arguments>

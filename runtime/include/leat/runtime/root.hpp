@@ -63,8 +63,8 @@ protected:
 private:
     enum class State { running, finished, unwound, spent };
 
-    /// The task has come to its end without an exception, and its frame goes next. What this throws is the task's
-    /// failure.
+    /// The task has come to its end without an exception, and its frame goes next. What this throws is the
+    /// task's failure.
     virtual void keep_result(TaskFrame& task) = 0;
 
     /// For misuse: ends the program, naming the task.
@@ -107,7 +107,8 @@ private:
 
 /// A task that was started with `Executor::start`. Destroying it before the task has ended cancels the task.
 ///
-/// When the task ends, its frame is destroyed, with the arguments that it was called with; the result is kept here.
+/// When the task ends, its frame is destroyed, with the arguments that it was called with. The result is kept
+/// here.
 ///
 /// The failure of a task whose result nobody has taken is told when this goes, as a notice. One that outlives its executor is
 /// harmless, but told too, with the line that started it.

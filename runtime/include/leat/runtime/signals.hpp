@@ -40,8 +40,8 @@ public:
     Signals& operator=(const Signals&) = delete;
     ~Signals();
 
-    /// The number of the next signal. One task at a time (`leat::errc::busy`). I/O is polled for before each, however
-    /// fast they come.
+    /// The number of the next signal. One task at a time (`leat::errc::busy`). I/O is polled for before each,
+    /// however fast they come.
     Task<int> next();
 
     /// Leaves the handlers in place when this object is destroyed, for the rest of the process's life: a

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/reactor/config.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/wait.hpp>
 
@@ -13,6 +14,10 @@
 namespace leat::detail {
 
 class WaitList;
+
+/// Debug builds find a primitive that two executors use. Fixed when leat was configured, not by NDEBUG: a
+/// program and the library agree on it.
+inline constexpr bool checks_executors = LEAT_CHECKS_EXECUTORS != 0;
 
 /// A wait that stands in a queue until somebody hands it what it waits for.
 class QueuedWait : public Wait {
@@ -52,7 +57,8 @@ private:
 
 /// First come, first served.
 ///
-/// Thread-safety: the executor's thread.
+/// Thread-safety: the executor's thread; with `checks_executors`, another use ends the program with a sentence
+///                if a task waits.
 class WaitList {
 public:
     WaitList() noexcept = default;
@@ -68,6 +74,7 @@ public:
     bool first_is_leaving() const noexcept { return first_->environment().is_cancelled(); }
 
     void append(QueuedWait& wait) noexcept {
+        if constexpr (checks_executors) demand_same_executor(wait);
         wait.is_queued_ = true;
         wait.next_waiter_ = nullptr;
         wait.previous_waiter_ = last_;
@@ -82,6 +89,7 @@ public:
     /// The first one has what it waited for, and goes on. A task that calls this names its executor, which is the same:
     /// found through the one that waits, it comes four loads later.
     void hand_over(Executor* executor = nullptr) noexcept {
+        if constexpr (checks_executors) demand_own_executor(executor);
         QueuedWait& wait = *first_;
         wait.is_queued_ = false;
         first_ = wait.next_waiter_;
@@ -101,6 +109,10 @@ public:
     }
 
 private:
+    /// Before `wait` is appended.
+    void demand_same_executor(const QueuedWait& wait) const noexcept;
+    /// Before the first one goes on; `executor` is the caller's, or null if that is not known.
+    void demand_own_executor(const Executor* executor) const noexcept;
     [[noreturn]] static void stop_for_waiters(const char* what) noexcept;
 
     QueuedWait* first_ = nullptr;
