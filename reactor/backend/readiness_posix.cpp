@@ -178,8 +178,8 @@ Attempt send_all(OperationRecord& operation, Slot& slot) noexcept {
     }
 }
 
-/// The buffers that one call may take, and how much they hold. The first one is not empty: a call of which all
-/// buffers are moves nothing, which would pass for the end of the stream.
+/// The buffers that one call may take, and how much they hold. The first one is not empty: a call of which
+/// all buffers are moves nothing, which would pass for the end of the stream.
 struct Vector {
     explicit Vector(OperationRecord& operation) noexcept {
         skip_empty(operation);

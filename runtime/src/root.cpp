@@ -66,7 +66,7 @@ void Root::child_finished(TaskFrame& task) noexcept {
             failure_ = std::current_exception();
         }
     }
-    // Before the arguments' destructors, which may cancel this task, dump the tasks, or destroy the `Running`.
+    // Before the arguments' destructors, which may cancel this task, dump tasks, or destroy the `Running`.
     task_ = nullptr;
     task.handle().destroy();
     end(State::finished);

@@ -57,8 +57,8 @@ private:
 
 /// First come, first served.
 ///
-/// Thread-safety: the executor's thread; with `checks_executors`, another use ends the program with a sentence
-///                if a task waits.
+/// Thread-safety: the executor's thread; with `checks_executors`, another use ends the program with a
+///                sentence if a task waits.
 class WaitList {
 public:
     WaitList() noexcept = default;
