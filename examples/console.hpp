@@ -10,7 +10,8 @@ namespace console {
 /// to a reader who has gone be an error instead of a signal. Call it first.
 void prepare();
 
-/// Writes a line to standard output at once; drops it if that would have to be waited for.
+/// Writes a line to standard output at once; drops it, or the rest of it, if that would have to be waited
+/// for: a pipe or a terminal that nobody reads. On Windows it waits.
 void print(const std::string& line);
 
 /// The same to standard error.

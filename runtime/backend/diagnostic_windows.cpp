@@ -5,6 +5,9 @@
 #include <new>
 #include <string>
 
+// Before <windows.h>, which has an older one in it.
+#include <winsock2.h>
+
 #include <windows.h>
 
 namespace leat::detail {
@@ -33,11 +36,23 @@ bool has_room(HANDLE output, std::size_t size) noexcept {
     return info.writable >= size;
 }
 
+/// Standard error, or null if there is none. Handles are used again: one that was closed may be a connection
+/// by now.
+HANDLE standard_error() noexcept {
+    HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
+    if (output == INVALID_HANDLE_VALUE) return nullptr;
+    int type = 0;
+    int size = sizeof type;
+    const bool is_socket = ::getsockopt(reinterpret_cast<SOCKET>(output), SOL_SOCKET, SO_TYPE,
+                                        reinterpret_cast<char*>(&type), &size) == 0;
+    return is_socket ? nullptr : output;
+}
+
 }  // namespace
 
 std::optional<std::size_t> write_what_fits(std::string_view text) noexcept {
-    HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
-    if (output == nullptr || output == INVALID_HANDLE_VALUE) return std::nullopt;
+    HANDLE output = standard_error();
+    if (output == nullptr) return std::nullopt;
     // No pipe is smaller by default.
     constexpr std::size_t piece = 4096;
     std::size_t left = text.size();
@@ -54,8 +69,8 @@ std::optional<std::size_t> write_what_fits(std::string_view text) noexcept {
 }
 
 void write_notice(std::string_view text) noexcept {
-    HANDLE output = ::GetStdHandle(STD_ERROR_HANDLE);
-    if (output == nullptr || output == INVALID_HANDLE_VALUE || !has_room(output, text.size() + 1)) return;
+    HANDLE output = standard_error();
+    if (output == nullptr || !has_room(output, text.size() + 1)) return;
     auto write = [output](std::string_view piece) {
         DWORD written = 0;
         ::WriteFile(output, piece.data(), static_cast<DWORD>(piece.size()), &written, nullptr);

@@ -39,8 +39,8 @@ void arrange_output(const Command& command, int output, int errors) {
     if (!command.output_file.empty()) {
         output = ::open(command.output_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     }
-    redirect(output, STDOUT_FILENO);
-    redirect(errors, STDERR_FILENO);
+    redirect(command.output_descriptor >= 0 ? command.output_descriptor : output, STDOUT_FILENO);
+    redirect(command.errors_descriptor >= 0 ? command.errors_descriptor : errors, STDERR_FILENO);
 }
 
 void arrange_input(const Command& command) {

@@ -31,6 +31,8 @@ struct Command {
     std::string input_file = "/dev/null";
     std::string output_file;     ///< empty: captured
     int input_descriptor = -1;   ///< instead of `input_file`
+    int output_descriptor = -1;  ///< instead of a pipe that captures
+    int errors_descriptor = -1;  ///< the same for standard error
     bool output_closed = false;  ///< as `>&- 2>&-` does
     std::optional<unsigned> descriptor_limit;
 };

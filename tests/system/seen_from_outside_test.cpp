@@ -20,6 +20,11 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 namespace leat::test::seen_from_outside_test {
 namespace {
 
@@ -108,9 +113,101 @@ void expect_tasks(const Finished& finished) {
     BOOST_TEST(contains(text, "Acceptance fd "), text);
 }
 
+/// A terminal whose other end the test has, and may leave unread.
+struct Terminal {
+    Terminal() : master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+        if (!master.is_open() || ::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0)
+            throw system_failure("posix_openpt");
+        slave = open(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    }
+    Descriptor open(int flags) const { return Descriptor(::open(::ptsname(master.get()), flags)); }
+    // Not through the server's end, whose flags are the server's.
+    void fill() const { fill_pipe(open(O_WRONLY | O_NOCTTY | O_CLOEXEC)); }
+
+    std::string line() const {
+        Deadline deadline;
+        std::string text;
+        char character = 0;
+        while (character != '\n') {
+            wait_ready(master.get(), POLLIN, deadline, "a line at the terminal after: " + text);
+            if (::read(master.get(), &character, 1) != 1) throw system_failure("read from the terminal");
+            if (character != '\r' && character != '\n') text += character;
+        }
+        return text;
+    }
+
+    Descriptor master;
+    Descriptor slave;
+};
+
+/// It has no room for what the server would say, and the server serves and ends.
+void expect_service_and_end(EchoServer& server) {
+    Client client(server.endpoint());
+    for (int i = 0; i < 10; ++i) {
+        server.signal(SIGUSR1);
+        client.expect_echo(100);
+    }
+    BOOST_TEST(server.stop() == 0);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(seen_from_outside)
+
+BOOST_AUTO_TEST_CASE(terminal_that_nobody_reads_as_standard_error_holds_nobody_up) {
+    Terminal terminal;
+    terminal.fill();
+    EchoServer server({.errors_descriptor = terminal.slave.get()});
+
+    expect_service_and_end(server);
+}
+
+BOOST_AUTO_TEST_CASE(socket_that_nobody_reads_as_standard_error_holds_nobody_up) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw system_failure("socketpair");
+    Descriptor reader(ends[0]);
+    Descriptor errors(ends[1]);
+    fill_pipe(errors);
+    EchoServer server({.errors_descriptor = errors.get()});
+
+    expect_service_and_end(server);
+}
+
+BOOST_AUTO_TEST_CASE(socket_as_standard_error_is_given_messages) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw system_failure("socketpair");
+    Descriptor reader(ends[0]);
+    Descriptor errors(ends[1]);
+    EchoServer server({.errors_descriptor = errors.get()});
+
+    server.signal(SIGUSR1);
+    wait_ready(reader.get(), POLLIN, Deadline(), "a dump of the tasks");
+
+    std::string text(17, ' ');
+    BOOST_TEST(::read(reader.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+    BOOST_TEST(text == "leat: the tasks:\n");
+    BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(terminal_that_nobody_reads_as_standard_output_holds_nobody_up) {
+    Terminal terminal;
+    Command command;
+    command.words = {echo_server_path(), "--listen", "127.0.0.1:0", "--stats", "0.001"};
+    command.output_descriptor = terminal.slave.get();
+    ChildProcess server(command);
+    const std::string ready_line = terminal.line();
+    const std::size_t from = ready_line.find("127.0.0.1:");
+    BOOST_TEST_REQUIRE(from != std::string::npos, ready_line);
+    Client client(Endpoint::parse(ready_line.substr(from, ready_line.find(' ', from) - from)));
+
+    terminal.fill();
+    // What it says while it serves, and at its end.
+    for (int i = 0; i < 1000; ++i)
+        client.expect_echo(100);
+    server.signal(SIGTERM);
+
+    BOOST_TEST(server.wait() == 0);
+}
 
 BOOST_AUTO_TEST_CASE(sigusr1_dumps_the_tasks_and_the_server_goes_on) {
     EchoServer server;

@@ -62,6 +62,7 @@ Command command_of(const std::string& program, const ServerSetup& setup, const T
                                                "--listen", setup.listen});
     command.words.insert(command.words.end(), setup.arguments.begin(), setup.arguments.end());
     command.descriptor_limit = setup.descriptor_limit;
+    command.errors_descriptor = setup.errors_descriptor;
     return command;
 }
 

@@ -35,6 +35,8 @@ struct ServerSetup {
     std::vector<std::string> launcher{};
     /// Instead of the bundled server.
     std::string program{};
+    /// Its standard error; -1: captured.
+    int errors_descriptor = -1;
 };
 
 /// The path of a bundled program, "echo_server" for one, from the environment variable LEAT_ECHO_SERVER.

@@ -48,8 +48,17 @@ struct ExecutorOptions {
     Backend backend;
     /// Where all time is read. A virtual clock is moved by the executor when it is idle.
     const Clock* clock = &steady_clock();
-    /// Where notices go; it must not block. By default a line to standard error, which is dropped rather than
-    /// waited for. Called on the executor's thread, and with a `stall_threshold` on another one too.
+    /// Where diagnostic messages go; it must not block. Called on the executor's thread, and with a
+    /// `stall_threshold` on another one too.
+    ///
+    /// By default they go to standard error, and a message that this does not take at once is dropped. If
+    /// descriptor 2 is not what it was when the program started, a message goes there only if the change
+    /// looks like a redirection (dup2, freopen, daemon): the descriptor is not close-on-exec and no socket,
+    /// and it is open for writing only, appends, or is the terminal of the session. So no message goes to a
+    /// connection that got the number after somebody had closed standard error. A file that the program opens
+    /// for writing only, without O_CLOEXEC and after such a close, cannot be told from a redirection: leave
+    /// descriptor 2 open, or set this. On Windows standard error is what GetStdHandle gives, unless that is a
+    /// socket.
     std::function<void(std::string_view)> diagnostic;
     /// Notices that may be given within a second; what exceeds it is counted and told with the next one. Failures that have
     /// no caller to go to are given all the same.
