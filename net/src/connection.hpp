@@ -5,6 +5,7 @@
 
 #include "backend/socket.hpp"
 
+#include <leat/net/address.hpp>
 #include <leat/reactor/clock.hpp>
 #include <leat/reactor/source.hpp>
 #include <leat/runtime/task_group.hpp>
@@ -22,12 +23,18 @@ class Server;
 class Connection : public GroupChild {
 public:
     /// `now` is when it begins to be quiet, for a server that watches for that.
-    Connection(TaskGroup& group, const Source& source, TimePoint now) noexcept
-        : GroupChild(group), watch_(source), since_(now) {}
+    Connection(TaskGroup& group, const Source& source, const Address& peer, TimePoint now) noexcept
+        : GroupChild(group), watch_(source), since_(now), peer_(peer) {}
 
     std::uint64_t moved() const noexcept { return watch_.moved(); }
     /// `invalid_handle` once its handler has closed it.
     NativeHandle native_handle() const noexcept { return watch_.native_handle(); }
+
+    /// Asked for at the beginning: a socket that was reset does not know it any more. Of port 0 if it was not
+    /// known then.
+    const Address& peer() const noexcept { return peer_; }
+    /// The error that an operation on it failed with, if one did.
+    std::error_code last_error() const noexcept { return watch_.last_error(); }
 
     /// Whether its handler has ended, and it only waits for its peer.
     virtual bool is_lingering() const noexcept { return false; }
@@ -88,6 +95,7 @@ private:
     std::uint64_t counted_ = 0;
     // `TimePoint::max()`: it is never quiet.
     TimePoint since_;
+    Address peer_;
 };
 
 /// A connection whose handler runs.
@@ -99,7 +107,7 @@ private:
     void dispose() noexcept override { delete this; }
 };
 
-static_assert(sizeof(ServedConnection) <= 80 + 2 * sizeof(NativeHandle), "there may be very many of these");
+static_assert(sizeof(ServedConnection) <= 112 + 2 * sizeof(NativeHandle), "there may be very many of these");
 
 /// What is left of a connection that its handler has closed in a drain, until its peer has had all of it.
 class Lingering final : public Connection {

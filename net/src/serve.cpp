@@ -20,6 +20,7 @@
 // When memory runs out, a message about it must not need any: what is noexcept here formats it on the stack.
 #include <leat/net/serve.hpp>
 
+#include <leat/runtime/failures.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
@@ -72,6 +73,7 @@ enum class Trouble {
     no_memory,
     no_reserve,
     handler_not_started,
+    handler_failed,
     on_failure_threw,
     not_lingering,
 };
@@ -89,12 +91,76 @@ const char* name_of(Trouble trouble) noexcept {
         return "no descriptor is held in reserve";
     case Trouble::handler_not_started:
         return "a connection was closed";
+    case Trouble::handler_failed:
+        return "a handler failed";
     case Trouble::on_failure_threw:
         return "on_failure";
     case Trouble::not_lingering:
         return "a drained connection was closed at once";
     }
     return "accept";
+}
+
+/// Whether a socket's error is something that its peer or the network does. The others say something about
+/// this process.
+bool is_done_by_peer(const std::error_code& error) noexcept {
+    for (std::errc own : {std::errc::bad_address, std::errc::bad_file_descriptor, std::errc::invalid_argument,
+                          std::errc::no_buffer_space, std::errc::not_a_socket, std::errc::not_enough_memory})
+        if (error == own) return false;
+    return static_cast<bool>(error);
+}
+
+bool is_system_error(const std::exception_ptr& failure, const std::error_code& code) noexcept {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::system_error& error) {
+        return error.code() == code;
+    } catch (...) {
+        return false;
+    }
+}
+
+bool is_out_of_memory(const std::exception_ptr& failure) noexcept {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::bad_alloc&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
+std::optional<Address> if_known(const Address& peer) noexcept {
+    return peer.port() != 0 ? std::optional(peer) : std::nullopt;
+}
+
+/// Whether a failure, with all that is attached to it, is no more than the error that the connection's own
+/// socket gave.
+bool is_of_connection(const std::exception_ptr& failure, const std::error_code& last_error) noexcept {
+    if (!is_done_by_peer(last_error) || !is_system_error(failure, last_error)) return false;
+    try {
+        for (const std::exception_ptr& other : attached_failures(failure))
+            if (!is_system_error(other, last_error) || !attached_failures(other).empty()) return false;
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
+// What a handler throws may have the peer's bytes in it.
+constexpr std::size_t longest_report = 4000;
+
+/// Errors: `std::bad_alloc`, and what the exception's `what` throws.
+std::string describe(const ServeFailure& failure, std::uint64_t left_out) {
+    std::string text = "serve: the handler of " +
+                       (failure.peer ? to_string(*failure.peer) : "a peer that has gone") + " failed: ";
+    text += describe_failure(failure);
+    if (text.size() > longest_report) text.resize(longest_report);
+    if (left_out != 0) text += " (" + std::to_string(left_out) + " others since the last report)";
+    std::string trace = async_trace(failure);
+    if (trace.ends_with('\n')) trace.pop_back();
+    if (!trace.empty()) text += "\n" + trace;
+    return text;
 }
 
 Trouble trouble_of(socket::AcceptFailure failure) noexcept {
@@ -165,11 +231,14 @@ private:
     void take(TcpStream&& stream) noexcept override { start(std::move(stream)); }
     void hand_over(TcpStream&& stream) noexcept;
     void start(TcpStream&& stream) noexcept;
-    void could_not_start() noexcept;
+    void could_not_start(const Address& peer) noexcept;
     bool linger(Source&& closed) noexcept;
     void leave_group() noexcept;
-    void start_handler(TcpStream&& stream);
-    void count_failure(std::exception_ptr failure) noexcept;
+    void start_handler(TcpStream&& stream, const Address& peer);
+    void note_failure(const ServeFailure& failure) noexcept;
+    void handler_failed(std::exception_ptr exception, const Connection& connection) noexcept;
+    void report(const ServeFailure& failure) noexcept;
+    bool may_report(Trouble trouble) noexcept;
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
     void stop_new_connections() noexcept;
@@ -214,6 +283,8 @@ private:
     int failures_in_a_row_ = 0;
     Duration pause_length_;
     std::array<TimePoint, trouble_count> next_notices_{};
+    // Failures of handlers since the last report of one.
+    std::uint64_t failures_left_out_ = 0;
     std::error_code fatal_;
     // Its bytes are those of connections that have ended.
     ServeReport report_;
@@ -484,13 +555,16 @@ void Server::hand_over(TcpStream&& stream) noexcept {
     try {
         handover_->give(std::move(stream));
     } catch (...) {
-        could_not_start();
+        could_not_start(Address());
     }
 }
 
 /// Called while an exception is handled.
-void Server::could_not_start() noexcept {
-    count_failure(std::current_exception());
+void Server::could_not_start(const Address& peer) noexcept {
+    const ServeFailure failure(std::current_exception(), if_known(peer), false);
+    note_failure(failure);
+    // Without memory there is no text of it.
+    if (!options_.on_failure && !is_out_of_memory(failure)) return report(failure);
     notice(Trouble::handler_not_started, "its handler could not be started");
 }
 
@@ -557,21 +631,23 @@ Duration Server::next_pause() noexcept {
 
 /// Whatever goes wrong here closes that connection and no more.
 void Server::start(TcpStream&& stream) noexcept {
+    std::error_code gone;  // The handler finds out.
+    const Address peer = socket::peer_address(stream.native_handle(), gone);
     try {
         std::error_code error = executor_.poll().bind(stream.source());
         if (error) throw std::system_error(error, "bind a connection");
-        start_handler(std::move(stream));
+        start_handler(std::move(stream), peer);
     } catch (...) {
-        could_not_start();
+        could_not_start(peer);
         if (handover_ != nullptr) handover_->count_down(index_);
         return;
     }
     if (!is_armed()) arm_sweep();
 }
 
-void Server::start_handler(TcpStream&& stream) {
+void Server::start_handler(TcpStream&& stream, const Address& peer) {
     const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
-    auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), now);
+    auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), peer, now);
     Task<> task = handler_(std::move(stream));
     // A drain may have begun since the system took it; the handler may have begun it.
     if (drain_.is_finishing()) drain_connection(*connection, executor_.now());
@@ -588,7 +664,7 @@ void Server::connection_ended(Connection& connection, std::exception_ptr& failur
     if (was_unwound)
         ++report_.cancelled;
     else if (failure != nullptr)
-        count_failure(std::exchange(failure, nullptr));
+        handler_failed(std::exchange(failure, nullptr), connection);
     else
         ++report_.finished;
     // One that lingers takes a place until its end.
@@ -650,13 +726,34 @@ bool Server::linger(Source&& closed) noexcept {
     }
 }
 
-void Server::count_failure(std::exception_ptr failure) noexcept {
+/// Counts it, and tells the program if it wants to hear of failures.
+void Server::note_failure(const ServeFailure& failure) noexcept {
     ++report_.failed;
     if (!options_.on_failure) return;
     try {
-        options_.on_failure(std::move(failure));
+        options_.on_failure(failure);
     } catch (...) {
         notice(Trouble::on_failure_threw, "it threw an exception");
+    }
+}
+
+void Server::handler_failed(std::exception_ptr exception, const Connection& connection) noexcept {
+    const bool is_own = is_of_connection(exception, connection.last_error());
+    const ServeFailure failure(std::move(exception), if_known(connection.peer()), is_own);
+    note_failure(failure);
+    if (!options_.on_failure && !failure.is_of_connection) report(failure);
+}
+
+void Server::report(const ServeFailure& failure) noexcept {
+    if (!may_report(Trouble::handler_failed)) {
+        ++failures_left_out_;
+        return;
+    }
+    const std::uint64_t left_out = std::exchange(failures_left_out_, 0);
+    try {
+        executor_.notice(describe(failure, left_out));
+    } catch (...) {
+        executor_.notice("serve: a handler failed, and there is no text of its exception");
     }
 }
 
@@ -707,11 +804,16 @@ ServeReport Server::report() const noexcept {
     return report;
 }
 
-void Server::notice(Trouble trouble, std::string_view why) noexcept {
-    TimePoint now = executor_.now();
+bool Server::may_report(Trouble trouble) noexcept {
+    const TimePoint now = executor_.now();
     TimePoint& next_time = next_notices_[static_cast<std::size_t>(trouble)];
-    if (now < next_time) return;
+    if (now < next_time) return false;
     next_time = saturating_add(now, pause_between_notices);
+    return true;
+}
+
+void Server::notice(Trouble trouble, std::string_view why) noexcept {
+    if (!may_report(trouble)) return;
     std::array<char, 256> text;
     std::snprintf(text.data(), text.size(), "serve: %s: %.*s", name_of(trouble), static_cast<int>(why.size()),
                   why.data());

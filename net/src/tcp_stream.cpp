@@ -97,6 +97,26 @@ TcpStream TcpStream::adopt(NativeHandle handle) {
     return TcpStream(Source(handle));
 }
 
+// ---- Calls past the queue ----
+
+namespace {
+
+/// `checked` for a call on the stream's socket: whoever watches the connection learns of the error, as of an
+/// operation's.
+template <class Call>
+auto checked_on(const Source& source, const char* what, Call call) {
+    return checked(what, [&](std::error_code& error) {
+        struct Note {
+            ~Note() { SourceWatch::note_error(watched, found); }
+            const Source& watched;
+            const std::error_code& found;
+        } note{source, error};
+        return call(error);
+    });
+}
+
+}  // namespace
+
 // ---- Without waiting ----
 
 namespace {
@@ -113,6 +133,7 @@ void rearm_if_short(Source& source, Interest direction, std::optional<std::size_
 std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer, std::error_code& error) noexcept {
     std::optional<std::size_t> received = socket::try_receive(native_handle(), buffer, false, error);
     if (!error) rearm_if_short(source_, Interest::readable, received, buffer.size());
+    SourceWatch::note_error(source_, error);
     if (!received && !error && source_.reads_end()) return 0;
     return received;
 }
@@ -124,6 +145,7 @@ std::optional<std::size_t> TcpStream::try_read(std::span<std::byte> buffer) {
 std::optional<std::size_t> TcpStream::try_peek(std::span<std::byte> buffer, std::error_code& error) noexcept {
     std::optional<std::size_t> seen = socket::try_receive(native_handle(), buffer, true, error);
     if (!seen && !error) source_.rearm(Interest::readable);
+    SourceWatch::note_error(source_, error);
     if (!seen && !error && source_.reads_end()) return 0;
     return seen;
 }
@@ -132,6 +154,7 @@ std::optional<std::size_t> TcpStream::try_write(std::span<const std::byte> buffe
                                                 std::error_code& error) noexcept {
     std::optional<std::size_t> sent = socket::try_send(native_handle(), buffer, error);
     if (!error) rearm_if_short(source_, Interest::writable, sent, buffer.size());
+    SourceWatch::note_error(source_, error);
     return sent;
 }
 
@@ -156,62 +179,62 @@ void TcpStream::shutdown(Half half, std::error_code& error) noexcept {
 }
 
 void TcpStream::shutdown(Half half) {
-    checked("shutdown", [&](std::error_code& error) { shutdown(half, error); });
+    checked_on(source_, "shutdown", [&](std::error_code& error) { shutdown(half, error); });
 }
 
 Address TcpStream::local_address() const {
-    return checked("local_address",
-                   [&](std::error_code& error) { return socket::local_address(native_handle(), error); });
+    return checked_on(source_, "local_address",
+                      [&](std::error_code& error) { return socket::local_address(native_handle(), error); });
 }
 
 Address TcpStream::peer_address() const {
-    return checked("peer_address",
-                   [&](std::error_code& error) { return socket::peer_address(native_handle(), error); });
+    return checked_on(source_, "peer_address",
+                      [&](std::error_code& error) { return socket::peer_address(native_handle(), error); });
 }
 
 // ---- Options ----
 
 namespace {
 
-int get(const TcpStream& stream, socket::Option option) {
-    return checked("read a socket's option", [&](std::error_code& error) {
-        return socket::option(stream.native_handle(), option, error);
+int get(const Source& source, socket::Option option) {
+    return checked_on(source, "read a socket's option", [&](std::error_code& error) {
+        return socket::option(source.native_handle(), option, error);
     });
 }
 
-void set(const TcpStream& stream, socket::Option option, long long value) {
-    checked("set a socket's option", [&](std::error_code& error) {
+void set(const Source& source, socket::Option option, long long value) {
+    checked_on(source, "set a socket's option", [&](std::error_code& error) {
         if (value < 0 || value > std::numeric_limits<int>::max()) {
             error = std::make_error_code(std::errc::invalid_argument);
             return;
         }
-        socket::set_option(stream.native_handle(), option, static_cast<int>(value), error);
+        socket::set_option(source.native_handle(), option, static_cast<int>(value), error);
     });
 }
 
 }  // namespace
 
-void TcpStream::set_no_delay(bool on) { set(*this, socket::Option::no_delay, on ? 1 : 0); }
+void TcpStream::set_no_delay(bool on) { set(source_, socket::Option::no_delay, on ? 1 : 0); }
 
-bool TcpStream::no_delay() const { return get(*this, socket::Option::no_delay) != 0; }
+bool TcpStream::no_delay() const { return get(source_, socket::Option::no_delay) != 0; }
 
 void TcpStream::set_keep_alive(const KeepAlive& settings) {
     // Not every system refuses it.
     if (settings.probes < 1)
         throw std::system_error(std::make_error_code(std::errc::invalid_argument),
                                 "keep-alive without a probe");
-    set(*this, socket::Option::keep_alive_idle, settings.idle.count());
-    set(*this, socket::Option::keep_alive_interval, settings.interval.count());
-    set(*this, socket::Option::keep_alive_probes, settings.probes);
-    set(*this, socket::Option::keep_alive, 1);
+    set(source_, socket::Option::keep_alive_idle, settings.idle.count());
+    set(source_, socket::Option::keep_alive_interval, settings.interval.count());
+    set(source_, socket::Option::keep_alive_probes, settings.probes);
+    set(source_, socket::Option::keep_alive, 1);
 }
 
-void TcpStream::disable_keep_alive() { set(*this, socket::Option::keep_alive, 0); }
+void TcpStream::disable_keep_alive() { set(source_, socket::Option::keep_alive, 0); }
 
-bool TcpStream::keep_alive() const { return get(*this, socket::Option::keep_alive) != 0; }
+bool TcpStream::keep_alive() const { return get(source_, socket::Option::keep_alive) != 0; }
 
 void TcpStream::set_linger(std::optional<std::chrono::seconds> linger) {
-    checked("set_linger", [&](std::error_code& error) {
+    checked_on(source_, "set_linger", [&](std::error_code& error) {
         // Any other time would make `close` wait, and with it the whole thread.
         if (linger && *linger != std::chrono::seconds::zero())
             error = std::make_error_code(std::errc::invalid_argument);
@@ -221,28 +244,31 @@ void TcpStream::set_linger(std::optional<std::chrono::seconds> linger) {
 }
 
 std::optional<std::chrono::seconds> TcpStream::linger() const {
-    return checked("linger", [&](std::error_code& error) { return socket::linger(native_handle(), error); });
+    return checked_on(source_, "linger",
+                      [&](std::error_code& error) { return socket::linger(native_handle(), error); });
 }
 
-void TcpStream::set_receive_buffer_size(int bytes) { set(*this, socket::Option::receive_buffer_size, bytes); }
+void TcpStream::set_receive_buffer_size(int bytes) {
+    set(source_, socket::Option::receive_buffer_size, bytes);
+}
 
-int TcpStream::receive_buffer_size() const { return get(*this, socket::Option::receive_buffer_size); }
+int TcpStream::receive_buffer_size() const { return get(source_, socket::Option::receive_buffer_size); }
 
-void TcpStream::set_send_buffer_size(int bytes) { set(*this, socket::Option::send_buffer_size, bytes); }
+void TcpStream::set_send_buffer_size(int bytes) { set(source_, socket::Option::send_buffer_size, bytes); }
 
-int TcpStream::send_buffer_size() const { return get(*this, socket::Option::send_buffer_size); }
+int TcpStream::send_buffer_size() const { return get(source_, socket::Option::send_buffer_size); }
 
 void TcpStream::set_user_timeout(std::chrono::milliseconds timeout) {
-    set(*this, socket::Option::user_timeout, timeout.count());
+    set(source_, socket::Option::user_timeout, timeout.count());
 }
 
 std::chrono::milliseconds TcpStream::user_timeout() const {
-    return std::chrono::milliseconds(get(*this, socket::Option::user_timeout));
+    return std::chrono::milliseconds(get(source_, socket::Option::user_timeout));
 }
 
-void TcpStream::set_ttl(int hops) { set(*this, socket::Option::hops, hops); }
+void TcpStream::set_ttl(int hops) { set(source_, socket::Option::hops, hops); }
 
-int TcpStream::ttl() const { return get(*this, socket::Option::hops); }
+int TcpStream::ttl() const { return get(source_, socket::Option::hops); }
 
 std::pair<TcpReader, TcpWriter> TcpStream::split() && {
     auto stream = std::make_shared<TcpStream>(std::move(*this));

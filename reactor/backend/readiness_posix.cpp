@@ -442,6 +442,7 @@ bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
         if (is_for_later(-sent)) return false;
         error_ = static_cast<std::int32_t>(-sent);
         state_ = State::ended;
+        slot_ = &slot;
         return true;
     }
     std::size_t bytes = static_cast<std::size_t>(sent);
@@ -449,6 +450,7 @@ bool OperationRecord::go_on_after_send(std::ptrdiff_t sent) noexcept {
     note_moved(slot, bytes, size_, Slot::writable, Slot::write_closed);
     if (kind_ == Kind::send) {
         state_ = State::ended;
+        slot_ = &slot;
         return true;
     }
     data_ = static_cast<std::byte*>(data_) + bytes;

@@ -407,6 +407,7 @@ bool Core::bind_and_submit(OperationRecord& operation) noexcept {
             OperationAccess::end(operation, static_cast<errc>(error.value()));
         else
             OperationAccess::end_with(operation, error_number(error));
+        OperationAccess::set_slot(operation, no_slot);
         return true;
     }
     return submit(operation);
@@ -511,7 +512,11 @@ void Core::detach(Source& source) noexcept {
         reader = slot.waiting(false);
         writer = slot.waiting(true);
         slot.bits = 0;
-        if (slot.watch != nullptr) slot.watch->source_closed(slot.moved);
+        if (SourceWatch* watch = std::exchange(slot.watch, nullptr)) {
+            if (reader != nullptr || writer != nullptr)
+                watch->note_error(-static_cast<std::int32_t>(errc::closed));
+            watch->source_closed(slot.moved);
+        }
     }
     core.retain();
     core.give_slot_back(source);

@@ -13,6 +13,10 @@ std::error_code detail::OperationRecord::error() const noexcept {
     return error_of_number(error_);
 }
 
+void detail::OperationRecord::note_failure() const noexcept {
+    if (slot_->watch != nullptr) slot_->watch->note_error(error_);
+}
+
 std::byte* detail::Completions::take_buffer() noexcept {
     if (buffers == nullptr) buffers = BufferPool::make();
     return buffers != nullptr ? buffers->take() : nullptr;

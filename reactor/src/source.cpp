@@ -78,6 +78,27 @@ void SourceWatch::retry() noexcept {
         detail::Core::retry(*watched, Interest::readable | Interest::writable);
 }
 
+void SourceWatch::note_error(std::int32_t number) noexcept {
+    const bool is_of_source = number > 0 || number == -static_cast<std::int32_t>(errc::unexpected_end) ||
+                              number == -static_cast<std::int32_t>(errc::closed);
+    if (is_of_source) error_ = static_cast<std::int16_t>(number);
+}
+
+void SourceWatch::note_error(const Source& source, const std::error_code& error) noexcept {
+    SourceWatch* watch = source.slot_->watch;
+    if (!error || watch == nullptr) return;
+    if (error.category() == error_category())
+        watch->note_error(-static_cast<std::int32_t>(error.value()));
+    else
+        watch->note_error(detail::error_number(error));
+}
+
+std::error_code SourceWatch::last_error() const noexcept {
+    if (error_ == 0) return {};
+    if (error_ < 0) return make_error_code(static_cast<errc>(-error_));
+    return detail::error_of_number(error_);
+}
+
 detail::Slot* SourceWatch::slot() const noexcept {
     if ((state_ & 1) != 0) return nullptr;
     return reinterpret_cast<detail::Slot*>(static_cast<std::uintptr_t>(state_));

@@ -52,6 +52,8 @@ void IoOperation::start_after_send(TaskFrame& frame, std::ptrdiff_t sent) noexce
 }
 
 bool IoOperation::go_on_with_io() noexcept {
+    if (has_failed()) [[unlikely]]
+        note_failure();
     if (is_write(kind()) || is_of_ending_source()) return go_on();
     if (executor().may_read_on(kind() == Kind::accept ? 0 : transferred())) [[likely]]
         return true;
@@ -67,7 +69,10 @@ void IoOperation::cancel() noexcept {
 }
 
 bool IoOperation::end_if_withdrawn() noexcept {
-    if (error() != std::errc::operation_canceled) return false;
+    if (error() != std::errc::operation_canceled) {
+        note_failure();
+        return false;
+    }
     withdrawn();
     return true;
 }

@@ -7,8 +7,11 @@
 
 #include <leat/net/serve.hpp>
 #include <leat/runtime/cancel_scope.hpp>
+#include <leat/runtime/failures.hpp>
+#include <leat/runtime/finally.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/timeout.hpp>
+#include <leat/runtime/when_all.hpp>
 
 #include <boost/test/unit_test.hpp>
 
@@ -19,6 +22,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -28,6 +33,11 @@ namespace {
 
 // Never looks at its connection.
 Task<> sleep_for_ever(TcpStream) { co_await sleep_for(Duration::max()); }
+
+Task<> throw_at_once(TcpStream) {
+    co_await yield();
+    throw std::logic_error("a mistake");
+}
 
 // Windows has no limit that could be set.
 const boost::unit_test::label limited("posix");
@@ -191,6 +201,224 @@ BOOST_AUTO_TEST_CASE(reset_connections_are_failures_that_nobody_is_told_of) {
 
     BOOST_TEST(report.accepted == 10u);
     BOOST_TEST(report.failed == 10u);
+    BOOST_TEST(notices.empty());
+}
+
+// ---- Failures of handlers ----
+
+BOOST_AUTO_TEST_CASE(mistake_in_a_handler_is_reported_with_the_peer_and_the_trace) {
+    std::string peer;
+    serve_during(throw_at_once, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        peer = to_string(stream.local_address());
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    const std::string expected = "serve: the handler of " + peer + " failed: a mistake\nin ";
+    BOOST_TEST(notices[0].find(expected) != std::string::npos, notices[0]);
+    BOOST_TEST(notices[0].find("throw_at_once") != std::string::npos, notices[0]);
+    BOOST_TEST(notices[0].find("serve_test.cpp:") != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(handler_that_throws_before_it_gives_a_task_is_reported_with_the_peer) {
+    std::string peer;
+    auto throw_without_a_task = [](TcpStream) -> Task<> { throw std::logic_error("no task"); };
+
+    serve_during(throw_without_a_task, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        peer = to_string(stream.local_address());
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("the handler of " + peer + " failed: no task") != std::string::npos,
+               notices[0]);
+}
+
+BOOST_FIXTURE_TEST_CASE(peer_whose_handlers_all_fail_does_not_fill_the_log, ServerInVirtualTime) {
+    auto fail_often = [&](std::size_t from, std::size_t until) -> Task<> {
+        for (std::size_t failures = from; failures < until; ++failures) {
+            TcpStream stream = co_await connect();
+            co_await wait_for_failures(failures + 1);
+        }
+    };
+
+    serve_during(throw_at_once, [&]() -> Task<> {
+        co_await fail_often(0, 50);
+        BOOST_TEST(notices.size() == 1u);
+        clock.advance(1s);
+        co_await fail_often(50, 100);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 2u);
+    BOOST_TEST(notices[1].find("a mistake (49 others since the last report)") != std::string::npos,
+               notices[1]);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_handler_throws_is_reported_within_bounds) {
+    auto throw_much = [](TcpStream) -> Task<> {
+        co_await yield();
+        throw std::runtime_error(std::string(1'000'000, 'x'));
+    };
+
+    serve_during(throw_much, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].size() < 10'000u);
+}
+
+BOOST_AUTO_TEST_CASE(end_of_the_stream_in_the_middle_is_a_failure_that_nobody_is_told_of) {
+    auto read_ten = [](TcpStream peer) -> Task<> {
+        std::array<std::byte, 10> buffer;
+        co_await peer.read_exactly(buffer);
+    };
+
+    ServeReport report = serve_during(read_ten, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await stream.write_all(bytes_of("12345"));
+        stream.close();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(notices.empty());
+}
+
+// However the handler comes by the code: the exception is its own here, and the frame of the stream has gone.
+BOOST_AUTO_TEST_CASE(reset_that_a_handler_throws_itself_is_a_failure_that_nobody_is_told_of) {
+    auto read_and_throw = [](TcpStream peer) -> Task<> {
+        std::error_code code;
+        {
+            TcpStream stream = std::move(peer);
+            std::array<std::byte, 16> buffer;
+            Result<std::size_t> received = co_await as_result(stream.read(buffer));
+            if (!received) code = received.error();
+        }
+        if (code) throw std::system_error(code, "the handler's own");
+    };
+
+    ServeReport report = serve_during(read_and_throw, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+        reset(stream);
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST(report.failed == 1u);
+    BOOST_TEST(notices.empty());
+}
+
+BOOST_AUTO_TEST_CASE(write_to_a_peer_that_has_gone_is_a_failure_that_nobody_is_told_of) {
+    auto write_on = [](TcpStream peer) -> Task<> {
+        const std::vector<std::byte> much(100'000);
+        for (;;)
+            co_await peer.write_all(much);
+    };
+
+    serve_during(write_on, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+        reset(stream);
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST(notices.empty());
+}
+
+BOOST_AUTO_TEST_CASE(error_of_another_socket_is_reported) {
+    TcpListener closed = TcpListener::bind(Address::loopback(0));
+    const Address nobody = closed.local_address();
+    closed.close();
+    auto forward = [nobody](TcpStream peer) -> Task<> {
+        TcpStream upstream = co_await TcpStream::connect(nobody);
+        co_await echo(std::move(peer));
+    };
+
+    serve_during(forward, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("connect to " + to_string(nobody)) != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(second_read_of_a_connection_is_a_mistake_and_reported) {
+    auto read_twice = [](TcpStream peer) -> Task<> {
+        auto read = [&peer]() -> Task<> {
+            std::array<std::byte, 16> buffer;
+            co_await peer.read(buffer);
+        };
+        co_await when_all(read(), read());
+    };
+
+    serve_during(read_twice, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("in use by another") != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(mistake_that_comes_with_a_reset_is_reported) {
+    auto read_and_clean_up = [](TcpStream peer) -> Task<> {
+        auto read = [&peer]() -> Task<> {
+            std::array<std::byte, 16> buffer;
+            co_await peer.read_exactly(buffer);
+        };
+        auto clean_up = []() -> Task<> {
+            co_await yield();
+            throw std::logic_error("a mistake in the clean-up");
+        };
+        co_await leat::finally(read(), clean_up);
+    };
+
+    serve_during(read_and_clean_up, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_connections(1);
+        reset(stream);
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("; and: a mistake in the clean-up") != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(on_failure_is_given_the_peer_the_exception_and_its_trace) {
+    std::vector<std::string> failures;
+    std::vector<bool> are_of_connection;
+    options.on_failure = [&](const ServeFailure& failure) {
+        const std::string peer = failure.peer ? to_string(*failure.peer) : "nobody";
+        failures.push_back(peer + ": " + describe_failure(failure) + " " + async_trace(failure));
+        are_of_connection.push_back(failure.is_of_connection);
+    };
+    auto fail_if_sent_something = [](TcpStream peer) -> Task<> {
+        std::array<std::byte, 1> buffer;
+        co_await peer.read_exactly(buffer);
+        co_await throw_at_once(std::move(peer));
+    };
+    std::string peer;
+
+    serve_during(fail_if_sent_something, [&]() -> Task<> {
+        TcpStream first = co_await connect();
+        peer = to_string(first.local_address());
+        co_await first.write_all(bytes_of("x"));
+        co_await wait_for_failures(1);
+        TcpStream second = co_await connect();
+        second.close();
+        co_await wait_for_failures(2);
+    });
+
+    BOOST_TEST_REQUIRE(failures.size() == 2u);
+    BOOST_TEST(failures[0].starts_with(peer + ": a mistake in "), failures[0]);
+    BOOST_TEST(failures[0].find("throw_at_once") != std::string::npos, failures[0]);
+    BOOST_TEST(!are_of_connection[0]);
+    BOOST_TEST(are_of_connection[1]);
     BOOST_TEST(notices.empty());
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <leat/net/address.hpp>
 #include <leat/net/drain.hpp>
 #include <leat/net/tcp_listener.hpp>
 #include <leat/net/tcp_stream.hpp>
@@ -13,6 +14,7 @@
 #include <exception>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -39,6 +41,30 @@ struct ServeReport {
     std::uint64_t accept_errors = 0;
     /// Bytes that the connections have moved, both directions together, those that run included.
     std::uint64_t bytes = 0;
+};
+
+/// A handler that failed, for `ServeOptions::on_failure`. It converts to the exception, so that functions
+/// which take one can be called with it:
+///
+///     options.on_failure = [](const leat::ServeFailure& failure) {
+///         if (failure.is_of_connection) return;
+///         log(leat::describe_failure(failure) + "\n" + leat::async_trace(failure));
+///     };
+struct ServeFailure {
+    ServeFailure(std::exception_ptr e, std::optional<Address> p, bool is_own) noexcept
+        : exception(std::move(e)), peer(p), is_of_connection(is_own) {}
+
+    /// Its text, and that of the failures which are attached to it: `describe_failure`. The tasks that it has
+    /// left: `async_trace`. Both are in <leat/runtime/failures.hpp>.
+    std::exception_ptr exception;
+    /// Empty if the peer was gone before the connection was served.
+    std::optional<Address> peer;
+    /// Whether it is an error of the connection's own socket that its peer or the network has caused, or the
+    /// end of the stream in the middle of something. Not: an error of another socket, a deadline, or a
+    /// mistake in the use of this one.
+    bool is_of_connection;
+
+    operator const std::exception_ptr&() const noexcept { return exception; }
 };
 
 /// How `serve` behaves. Make one and set its members.
@@ -79,9 +105,11 @@ struct ServeOptions {
     /// doubled each time up to `longest_pause`.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
-    /// Called with the exception of a handler that failed; by default the failure is only counted: peers
-    /// reset connections all the time.
-    std::function<void(std::exception_ptr)> on_failure;
+    /// Called for each handler that failed. By default the executor's diagnostic gets the peer's address, the
+    /// failure as `describe_failure` gives it, and its `async_trace`, at most once a second; errors of a
+    /// connection's own socket (`ServeFailure::is_of_connection`) are only counted, as peers reset
+    /// connections all the time. It may take a `std::exception_ptr` instead.
+    std::function<void(const ServeFailure&)> on_failure;
     /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
     /// server. What it throws, `serve` throws.
     std::function<void()> on_listening;
@@ -159,13 +187,13 @@ public:
 ///
 ///     leat::ServeReport report = co_await leat::serve(listener, echo);
 ///
-/// A handler that fails ends its own connection only. Accepting survives what passes: peers that are gone
-/// again, and network errors (accept(2) says to treat them like EAGAIN). When memory runs out, new
-/// connections are closed or wait, and those that are served go on. When descriptors run out, the server
-/// takes each surplus connection with a descriptor that the process holds in reserve, and closes it: the peer
-/// sees the end of the stream, or a reset if it has sent something. Accepting resumes, after pauses, when
-/// descriptors are free. Where the system gives none to hold in reserve, surplus connections wait. Each kind
-/// of trouble is reported to the executor's diagnostic, at most once a second.
+/// A handler that fails ends its own connection only (`ServeOptions::on_failure`). Accepting survives what
+/// passes: peers that are gone again, and network errors (accept(2) says to treat them like EAGAIN). When
+/// memory runs out, new connections are closed or wait, and those that are served go on. When descriptors run
+/// out, the server takes each surplus connection with a descriptor that the process holds in reserve, and
+/// closes it: the peer sees the end of the stream, or a reset if it has sent something. Accepting resumes,
+/// after pauses, when descriptors are free. Where the system gives none to hold in reserve, surplus
+/// connections wait. Each kind of trouble is reported to the executor's diagnostic, at most once a second.
 ///
 /// Lifetime:     `listener` and `control` outlive the await. A drain or a stop closes the listener unless
 ///               `keep_listener_open` is set; after an error or a cancellation it is open.

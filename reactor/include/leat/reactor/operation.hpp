@@ -169,6 +169,10 @@ protected:
         return !has_failed() && (slot_->reads_end || (slot_->is_draining && ends_in_drain()));
     }
 
+    /// For awaiters, of one that was submitted and has failed: lets who watches its source know why
+    /// (`SourceWatch::last_error`).
+    void note_failure() const noexcept;
+
     // For awaiters: whether the task need not wait. It shares its place with what only an `Events` uses.
     bool is_ready() const noexcept { return (entry_ & ready_bit) != 0; }
     /// What the backend keeps in the other bits stays.
@@ -191,7 +195,8 @@ private:
         harvested,
     };
 
-    // Until it is submitted, the source; while in flight, the slot (never the source, which may move or die).
+    // Until it is submitted, the source; from then on the slot (never the source, which may move or die), or
+    // `no_slot` if the queue has refused it.
     union {
         Source* source_;
         Slot* slot_;

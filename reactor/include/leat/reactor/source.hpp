@@ -123,6 +123,13 @@ public:
     /// Bytes that operations have moved, both directions together; what it was at the end, once closed.
     std::uint64_t moved() const noexcept;
 
+    /// The last error that was noted for the source, also once it is closed: by the task that awaited an
+    /// operation, or by `note_error`. Of leat's own codes only `unexpected_end` and `closed` are noted: the
+    /// others say something about the program, not about the source.
+    std::error_code last_error() const noexcept;
+    /// Notes `error`, if there is one and anybody watches `source`: for a call on the handle past the queue.
+    static void note_error(const Source& source, const std::error_code& error) noexcept;
+
     /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
     /// all that come. The connection itself does not change, and goes on taking what the peer sends.
     void end_reads() noexcept;
@@ -141,9 +148,11 @@ public:
 
 private:
     friend class detail::Core;
+    friend class detail::OperationRecord;
     friend class Source;
 
     detail::Slot* slot() const noexcept;
+    void note_error(std::int32_t number) noexcept;
     void source_closed(std::uint64_t moved) noexcept { state_ = moved << 1 | 1; }
 
     // Even: the address of the source's slot. Odd: it was closed, and this is twice the bytes that it had moved. In one
@@ -151,6 +160,8 @@ private:
     std::uint64_t state_ = 1;
     NativeHandle kept_ = invalid_handle;
     bool keeps_handle_ = false;
+    // As in an operation; no system's numbers are larger. Beside the flag, where it takes no place.
+    std::int16_t error_ = 0;
 };
 
 }  // namespace leat
