@@ -40,6 +40,11 @@ void ScopeWait::cancel_inside() noexcept {
     if (TaskFrame* body = mark_inside()) cancel_waits(*body);
 }
 
+std::unique_ptr<const std::string> ScopeWait::describe_inside() const noexcept {
+    if (has_ended_ || body_ == nullptr) return nullptr;
+    return describe_innermost_wait(*body_);
+}
+
 /// The task whose waits are still to be asked; null if there is none, or they were asked before.
 TaskFrame* ScopeWait::mark_inside() noexcept {
     if (has_ended_ || body_ == nullptr || !inside_.mark_cancelled()) return nullptr;

@@ -84,7 +84,7 @@ void FinallyWait::Cleanup::child_finished(TaskFrame& task) noexcept {
 void FinallyWait::Cleanup::child_unwound() noexcept {
     task_ = nullptr;
     try {
-        throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: a clean-up took too long");
+        throw_deadline_exceeded("leat: a clean-up took too long", where_.get());
     } catch (...) {
         // It, or that there was no memory for it.
         owner_.fail(std::current_exception());
@@ -93,7 +93,9 @@ void FinallyWait::Cleanup::child_unwound() noexcept {
 }
 
 void FinallyWait::Cleanup::expired() noexcept {
-    if (inside_.mark_cancelled()) cancel_waits(*task_);
+    if (!inside_.mark_cancelled()) return;
+    where_ = describe_innermost_wait(*task_);
+    cancel_waits(*task_);
 }
 
 std::string FinallyWait::describe() const { return body_runs_ ? "a task with a clean-up" : "a clean-up"; }

@@ -281,6 +281,22 @@ BOOST_FIXTURE_TEST_CASE(clean_up_has_its_own_limit_and_no_other_and_what_is_cut_
     BOOST_TEST(!executor.timers().next_deadline().has_value());
 }
 
+BOOST_FIXTURE_TEST_CASE(clean_up_that_is_cut_short_is_named_by_its_innermost_wait, VirtualTime) {
+    run([&]() -> Task<> {
+        int line = 0;
+        auto cleanup = [&]() -> Task<> {
+            line = __LINE__ + 1;
+            co_await sleep_for(1h);
+        };
+        Outcome<int> cut = co_await as_outcome(leat::finally(give_after(1s, 7), 3s, cleanup));
+
+        BOOST_TEST_REQUIRE(!cut.has_value());
+        const std::string text = describe_failure(cut.error());
+        const std::string where = "finally_test.cpp:" + std::to_string(line) + " waits for sleep";
+        BOOST_TEST(text.find("a clean-up took too long: " + where) != std::string::npos, text);
+    });
+}
+
 BOOST_FIXTURE_TEST_CASE(usual_limit_is_five_seconds, VirtualTime) {
     run([&]() -> Task<> {
         auto slow = [&]() -> Task<> { co_await sleep_for(1h); };

@@ -22,6 +22,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -46,6 +48,36 @@ Task<int> fail_after(Duration duration) {
     co_await sleep_for(duration);
     throw std::runtime_error("it failed");
 }
+
+/// Awaits `task`, and gives the text and the code of what it throws.
+template <class T>
+Task<std::string> text_of_failure(Task<T> task) {
+    std::string text = "no failure";
+    try {
+        co_await std::move(task);
+    } catch (const std::system_error& error) {
+        text = error.what();
+        BOOST_TEST(error.code() == errc::deadline_exceeded);
+    }
+    co_return text;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+std::string here(int line) { return "timeout_test.cpp:" + std::to_string(line); }
+
+/// A gate for whose description there is no memory.
+class Indescribable : public Gate::Passage {
+public:
+    using Passage::Passage;
+    std::string describe() const override { throw std::bad_alloc(); }
+};
+
+/// Lets a group's children wait for `gate`; where they do.
+constexpr int line_of_child = __LINE__ + 1;
+Task<> pass(Gate& gate) { co_await gate.pass(); }
 
 }  // namespace
 
@@ -84,6 +116,74 @@ BOOST_FIXTURE_TEST_CASE(task_that_is_late_is_cancelled_and_the_error_is_deadline
     });
 
     BOOST_TEST(log.text() == "task! after");
+}
+
+BOOST_FIXTURE_TEST_CASE(error_of_a_late_task_names_the_innermost_wait_and_its_line, VirtualTime) {
+    run([&]() -> Task<> {
+        int line = 0;
+        auto inner = [&]() -> Task<> {
+            line = __LINE__ + 1;
+            co_await sleep_for(1h);
+        };
+        auto outer = [&]() -> Task<> {
+            Task<> task = inner();
+            co_await std::move(task);
+        };
+        auto limited = [&]() -> Task<> {
+            Task<> task = outer();
+            co_await leat::timeout(2s, std::move(task));
+        };
+        Task<> task = limited();
+        std::string text = co_await text_of_failure(std::move(task));
+
+        BOOST_TEST(contains(text, "leat: timeout: " + here(line) + " waits for sleep"), text);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(error_of_a_late_group_names_the_wait_of_one_task_and_counts_the_others, VirtualTime) {
+    Gate gates[3];
+    run([&]() -> Task<> {
+        auto body = [&](TaskGroup& group) -> Task<> {
+            for (Gate& gate : gates)
+                group.spawn(pass, std::ref(gate));
+            co_return;
+        };
+        auto limited = [&]() -> Task<> { co_await leat::timeout(2s, task_group(body)); };
+        Task<> task = limited();
+        std::string text = co_await text_of_failure(std::move(task));
+
+        BOOST_TEST(contains(text, here(line_of_child) + " waits for a gate, and 2 more"), text);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(late_task_without_memory_for_a_text_is_late_all_the_same, VirtualTime) {
+    Gate gate;
+    run([&]() -> Task<> {
+        auto late = [&]() -> Task<> { co_await Indescribable(gate); };
+        auto limited = [&]() -> Task<> {
+            Task<> task = late();
+            co_await leat::timeout(2s, std::move(task));
+        };
+        Task<> task = limited();
+        std::string text = co_await text_of_failure(std::move(task));
+
+        BOOST_TEST(text.starts_with("leat: timeout"), text);
+        BOOST_TEST(!contains(text, "waits for"), text);
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(task_that_is_late_for_a_try_costs_no_text, VirtualTime) {
+    Gate gate;
+    run([&]() -> Task<> {
+        bool passed = co_await try_timeout(1s, pass(gate));
+        std::size_t before = allocations_made();
+        bool passed_later = co_await try_timeout(1s, pass(gate));
+
+        BOOST_TEST(!passed);
+        BOOST_TEST(!passed_later);
+        // A sanitizer's frames come from the heap.
+        if (!is_sanitized) BOOST_TEST(allocations_made() == before);
+    });
 }
 
 BOOST_FIXTURE_TEST_CASE(leaf_wait_that_is_late_ends_with_deadline_exceeded, VirtualTime) {

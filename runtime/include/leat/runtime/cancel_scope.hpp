@@ -36,6 +36,9 @@ public:
     /// Cancels what is inside; the awaiting task goes on when that has ended.
     void cancel_inside() noexcept;
 
+    /// `describe_innermost_wait` of the body; null if that has ended.
+    std::unique_ptr<const std::string> describe_inside() const noexcept;
+
 protected:
     ScopeWait() noexcept = default;
     // Movable until awaited.

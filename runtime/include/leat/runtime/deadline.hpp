@@ -24,7 +24,9 @@ namespace leat {
 /// outside.
 ///
 /// Once it has passed, what runs is cancelled and waited for, and `leat::errc::deadline_exceeded` is thrown here: where the
-/// deadline that passed was set, not where one inside it was. A result that is there at the deadline wins.
+/// deadline that passed was set, not where one inside it was. The error's text names the innermost wait and
+/// its line: "leat: timeout: store.cpp:12 waits for read fd 7 from 10.0.0.7:5432". A result that is there at
+/// the deadline wins.
 ///
 /// This is `timeout` of a task; `timeout_at` and `try_timeout` set the same deadline.
 ///

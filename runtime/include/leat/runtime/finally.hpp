@@ -10,6 +10,7 @@
 #include <chrono>
 #include <concepts>
 #include <exception>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -68,6 +69,8 @@ private:
         Environment inside_;
         // While it runs.
         TaskFrame* task_ = nullptr;
+        // What it waited for at its deadline.
+        std::unique_ptr<const std::string> where_;
     };
 
     void clean_up() noexcept;

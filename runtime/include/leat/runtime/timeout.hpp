@@ -12,6 +12,7 @@
 #include <chrono>
 #include <concepts>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -214,8 +215,7 @@ public:
 
     T await_resume() {
         disarm();
-        if (has_timed_out())
-            throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: timeout");
+        if (has_timed_out()) throw_deadline_exceeded("leat: timeout", where_.get());
         return take_outcome<T>(body());
     }
 
@@ -234,11 +234,16 @@ public:
 protected:
     bool has_timed_out() const noexcept { return was_unwound(); }
 
-private:
-    void expired() noexcept override { cancel_inside(); }
+    void expired() noexcept override {
+        // Now, while what is late still waits.
+        where_ = describe_inside();
+        cancel_inside();
+    }
 
+private:
     TimeLimit limit_;
     Task<T> task_;
+    std::unique_ptr<const std::string> where_;
 };
 
 template <class T>
@@ -257,6 +262,10 @@ public:
         if (this->has_timed_out()) return Result<value_type>(value_type());
         return maybe_result<T>(TimedTask<T>::result());
     }
+
+private:
+    // It is no error, and nobody asks where.
+    void expired() noexcept override { this->cancel_inside(); }
 };
 
 }  // namespace detail
@@ -266,8 +275,9 @@ public:
 ///     std::size_t received = co_await leat::timeout(30s, stream.read(buffer));
 ///
 /// A result that is there at the deadline wins. Otherwise what runs is cancelled, waited for, and
-/// `leat::errc::deadline_exceeded` is thrown (never the socket's ETIMEDOUT). A limit in the past still gives what
-/// is there at once.
+/// `leat::errc::deadline_exceeded` is thrown (never the socket's ETIMEDOUT). The error's text names what was
+/// waited for; for a task, the innermost wait at the deadline and its line. A limit in the past still gives
+/// what is there at once.
 ///
 /// Errors:       `deadline_exceeded`; those of the awaitable.
 /// Cancellation: that of the awaitable.

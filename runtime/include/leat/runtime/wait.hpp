@@ -47,6 +47,12 @@ void attach_or_tell(Executor& executor, const std::exception_ptr& failure,
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept;
 // For `async_trace`: the exception has left the task.
 void note_passage(const std::exception_ptr& failure, const TaskFrame& task) noexcept;
+
+// For the text of a deadline that has passed: what `task` waits for, or the innermost task that it runs, and
+// where: "store.cpp:12 waits for a sleep". Null when memory runs out.
+std::unique_ptr<const std::string> describe_innermost_wait(const TaskFrame& task) noexcept;
+// Throws `deadline_exceeded` with `what`, and behind it what `describe_innermost_wait` gave, if anything.
+[[noreturn]] void throw_deadline_exceeded(const char* what, const std::string* where);
 }  // namespace detail
 
 /// The coroutine that awaits a wait: a `Task` or an `AsyncGenerator`, and nothing else, as a wait finds its executor and its
