@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 //
 // A chat in one room, for `nc 127.0.0.1 7777`: the first line is the name, every other line goes to all. A member has a
-// queue of lines that wait to be sent to it, which is bounded: whoever does not read fast enough is told so and dropped,
-// and nobody waits for anybody. What it does for a connection is `chat`, the last function before the arguments.
+// queue of lines that wait to be sent to it. If it grows too long, the member is behind, and whoever speaks
+// next waits until nobody is: so a burst of lines costs nobody its place. A member that does not catch up
+// within a grace period does not read, or reads too slowly for the room: it is told so and dropped. What the
+// server does for a connection is `chat`, the last function before the arguments.
 #include "arguments.hpp"
 #include "console.hpp"
 #include "server.hpp"
@@ -10,7 +12,7 @@
 #include <leat/net/serve.hpp>
 #include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/cancel_scope.hpp>
-#include <leat/runtime/channel.hpp>
+#include <leat/runtime/manual_reset_event.hpp>
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
@@ -18,6 +20,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -33,8 +36,10 @@ struct Settings {
     arguments::Common common;
     /// Bytes of a line, without its end.
     std::size_t longest_line = 1000;
-    /// Lines that may wait for a member.
+    /// Lines that may wait for a member before it is behind.
     std::size_t longest_queue = 100;
+    /// How long a member may be behind.
+    leat::Duration grace = std::chrono::seconds(2);
     /// How long a member that is dropped has to read what it is told.
     leat::Duration patience = std::chrono::seconds(5);
 };
@@ -97,24 +102,36 @@ public:
     const std::string& name() const { return name_; }
     bool is_dropped() const { return is_dropped_; }
 
-    /// Queues a line for it. False if it does not keep up.
-    bool take(Line line) { return lines_.try_send(line); }
+    /// Queues a line for it.
+    void take(Line line);
     /// Sends what is queued, until the member is dropped, leaves or is gone.
     leat::Task<> deliver(leat::TcpStream& peer);
+    /// Drops it if it is ever behind for longer than `grace`. Ends when it leaves or is gone.
+    leat::Task<> watch(leat::Duration grace);
     /// What is queued is still delivered, and no more comes.
     void leave();
     /// What is queued is not delivered any more.
-    void drop() {
-        is_dropped_ = true;
-        if (delivery_ != nullptr) delivery_->cancel();
-    }
+    void drop();
 
 private:
+    leat::Task<> send_lines(leat::TcpStream& peer);
+    void begin_to_lag();
+    void catch_up();
+
     Room& room_;
     std::string name_;
-    leat::Channel<Line> lines_;
+    std::size_t longest_queue_;
+    std::deque<Line> lines_;
+    leat::ManualResetEvent has_news_;
     leat::CancelScope* delivery_ = nullptr;
+    bool has_left_ = false;
     bool is_dropped_ = false;
+    // Nothing is delivered any more.
+    bool is_over_ = false;
+    bool is_behind_ = false;
+    // What `watch` waits for in turn.
+    leat::ManualResetEvent must_be_watched_;
+    leat::ManualResetEvent has_caught_up_;
 };
 
 class Room {
@@ -131,62 +148,122 @@ public:
         say("* " + member.name() + " has come");
         members_.push_back(&member);
     }
-    void leave(Member& member) {
+    void leave(Member& member, const std::string& why = "has gone") {
         if (std::erase(members_, &member) == 0) return;
-        say("* " + member.name() + " has gone");
+        say("* " + member.name() + " " + why);
     }
 
-    /// Says a line to everybody but `speaker`, who may be nobody. Whoever has no room for it is dropped, which is said too.
+    /// Says a line to everybody but `speaker`, who may be nobody.
     void say(const std::string& text, const Member* speaker = nullptr) {
-        std::vector<std::string> left{text};
-        while (!left.empty()) {
-            Line line = std::make_shared<const std::string>(left.back() + "\n");
-            left.pop_back();
-            std::vector<Member*> slow;
-            for (Member* member : members_) {
-                if (member != speaker && !member->take(line)) slow.push_back(member);
-            }
-            for (Member* member : slow) {
-                std::erase(members_, member);
-                member->drop();
-                left.push_back("* " + member->name() + " did not keep up");
-            }
-            speaker = nullptr;
-        }
+        const Line line = std::make_shared<const std::string>(text + "\n");
+        for (Member* member : members_)
+            if (member != speaker) member->take(line);
+    }
+
+    /// For who has spoken: waits until nobody is behind. Without this, whoever speaks fast enough could fill
+    /// any queue.
+    leat::EventWaitOperation wait_for_all() { return nobody_is_behind_.wait(); }
+    void begin_to_lag() {
+        ++members_behind_;
+        nobody_is_behind_.reset();
+    }
+    void catch_up() {
+        if (--members_behind_ == 0) nobody_is_behind_.set();
     }
 
 private:
     std::vector<Member*> members_;
+    std::size_t members_behind_ = 0;
+    leat::ManualResetEvent nobody_is_behind_{true};
 };
 
 Member::Member(Room& room, std::string name, std::size_t longest_queue)
-    : room_(room), name_(std::move(name)), lines_(longest_queue) {
+    : room_(room), name_(std::move(name)), longest_queue_(longest_queue) {
     room_.enter(*this);
 }
 
-Member::~Member() { room_.leave(*this); }
+Member::~Member() {
+    catch_up();
+    room_.leave(*this);
+}
+
+void Member::take(Line line) {
+    if (is_over_) return;
+    lines_.push_back(std::move(line));
+    has_news_.set();
+    if (lines_.size() > longest_queue_) begin_to_lag();
+}
 
 void Member::leave() {
+    has_left_ = true;
+    has_news_.set();
     room_.leave(*this);
-    lines_.close();
+}
+
+void Member::drop() {
+    is_dropped_ = true;
+    room_.leave(*this, "did not keep up");
+    if (delivery_ != nullptr) delivery_->cancel();
+}
+
+void Member::begin_to_lag() {
+    if (std::exchange(is_behind_, true)) return;
+    room_.begin_to_lag();
+    has_caught_up_.reset();
+    must_be_watched_.set();
+}
+
+void Member::catch_up() {
+    if (!std::exchange(is_behind_, false)) return;
+    room_.catch_up();
+    must_be_watched_.reset();
+    has_caught_up_.set();
+}
+
+leat::Task<> Member::watch(leat::Duration grace) {
+    for (;;) {
+        co_await must_be_watched_.wait();
+        if (is_over_) co_return;
+        const bool is_in_time = co_await leat::try_timeout(grace, has_caught_up_.wait());
+        if (is_over_) co_return;
+        if (!is_in_time) co_return drop();
+    }
+}
+
+leat::Task<> Member::send_lines(leat::TcpStream& peer) {
+    for (;;) {
+        while (lines_.empty()) {
+            if (has_left_) co_return;
+            has_news_.reset();
+            co_await has_news_.wait();
+        }
+        const Line line = std::move(lines_.front());
+        lines_.pop_front();
+        leat::Result<void> sent = co_await as_result(peer.write_all(bytes_of(*line)));
+        if (!sent) co_return;  // Gone, as the reader finds out too.
+        // Not at the first line of room: one that reads a line now and then would hold everybody up for ever.
+        if (lines_.size() <= longest_queue_ / 2) catch_up();
+    }
 }
 
 leat::Task<> Member::deliver(leat::TcpStream& peer) {
     // Also where this is cancelled, and nothing after the await runs.
     struct Ending {
         explicit Ending(Member& m) : member(m) {}
-        ~Ending() { member.delivery_ = nullptr; }
+        ~Ending() {
+            member.delivery_ = nullptr;
+            member.is_over_ = true;
+            member.lines_.clear();
+            member.catch_up();
+            // `watch` is to end, too.
+            member.must_be_watched_.set();
+        }
         Member& member;
     };
     Ending ending(*this);
     auto body = [&](leat::CancelScope& scope) -> leat::Task<> {
         delivery_ = &scope;
-        for (;;) {
-            std::optional<Line> line = co_await lines_.receive();
-            if (!line) co_return;
-            leat::Result<void> sent = co_await as_result(peer.write_all(bytes_of(**line)));
-            if (!sent) co_return;  // Gone, as the reader finds out too.
-        }
+        co_await send_lines(peer);
     };
     if (!is_dropped_) co_await leat::cancel_scope(body);
 }
@@ -229,6 +306,7 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
     Member member(room, name, settings.longest_queue);
     auto body = [&](leat::TaskGroup& group) -> leat::Task<> {
         group.spawn(send_lines, std::ref(peer), std::ref(member), settings.patience);
+        group.spawn(&Member::watch, std::ref(member), settings.grace);
         for (;;) {
             const Received* line = co_await lines.next();
             if (line == nullptr || member.is_dropped()) break;
@@ -237,6 +315,7 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
                 break;
             }
             room.say(member.name() + ": " + line->text, &member);
+            co_await room.wait_for_all();
             // Somebody who talks without a pause would go on until the drain's deadline.
             if (peer.is_draining()) break;
         }
@@ -265,7 +344,10 @@ void add_arguments(arguments::Parser& parser, Settings& settings) {
         "ends a connection that sends a longer line (1000)");
     parser.add(
         "--max-queue", "LINES", [&](auto& text) { settings.longest_queue = arguments::parse_count(text); },
-        "drops a member for which more lines wait (100)");
+        "a member for which more lines wait is behind, and whoever speaks waits for it (100)");
+    parser.add(
+        "--grace", "SECONDS", [&](auto& text) { settings.grace = arguments::parse_seconds(text); },
+        "drops a member that is behind for so long (2)");
     parser.add(
         "--patience", "SECONDS", [&](auto& text) { settings.patience = arguments::parse_seconds(text); },
         "how long a member that is dropped has to read why (5)");

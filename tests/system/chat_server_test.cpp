@@ -116,6 +116,73 @@ BOOST_AUTO_TEST_CASE(line_that_is_too_long_ends_its_sender_alone) {
     BOOST_TEST(server.stop() == 0);
 }
 
+BOOST_AUTO_TEST_CASE(member_that_reads_is_not_dropped_however_many_lines_come_at_once) {
+    ChatServer server({"--grace", "3600"});
+    Person ada(server, "ada", "");
+    Person ben(server, "ben", " ada");
+    ada.line();
+    constexpr std::size_t lines = 5000;
+    std::string burst;
+    for (std::size_t i = 0; i < lines; ++i)
+        burst += "a\n";
+
+    ben.send(burst);
+    ben.finish_sending();
+
+    std::size_t heard = 0;
+    std::string line = ada.line();
+    for (; line == "ben: a"; line = ada.line())
+        ++heard;
+    BOOST_TEST(heard == lines);
+    BOOST_TEST(line == "* ben has gone");
+    BOOST_TEST(server.stop() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(member_that_reads_is_not_dropped_when_many_leave_at_once) {
+    ChatServer server({"--grace", "3600", "--max-queue", "10"});
+    Person ada(server, "ada", "");
+    constexpr std::size_t members = 120;
+    std::deque<Person> people;
+    std::string here = " ada";
+    for (std::size_t i = 0; i < members; ++i) {
+        const std::string name = "m" + std::to_string(i);
+        people.emplace_back(server, name, here);
+        BOOST_TEST(ada.line() == "* " + name + " has come");
+        here += " " + name;
+    }
+    // All of them are there when the server looks again.
+    server.signal(SIGSTOP);
+    people.clear();
+    server.signal(SIGCONT);
+
+    for (std::size_t gone = 0; gone < members; ++gone)
+        BOOST_TEST(ada.line().ends_with(" has gone"));
+    BOOST_TEST(server.stop() == 0);
+}
+
+// It takes a line now and then, and nobody can speak meanwhile, but not for longer than the grace.
+BOOST_AUTO_TEST_CASE(member_that_reads_too_slowly_for_the_room_is_dropped) {
+    ChatServer server({"--max-queue", "20", "--grace", "0.3", "--patience", "60"});
+    Person slow(server, "slow", "", {.narrow = true});
+    Person ada(server, "ada", " slow");
+    Person ben(server, "ben", " slow ada");
+    ada.line();
+    const std::string text(900, 'x');
+
+    std::string heard;
+    for (int lines = 0; heard != "* slow did not keep up"; ++lines) {
+        BOOST_TEST_REQUIRE(lines < 100'000);
+        ben.send(text + "\n");
+        heard = ada.line();
+        if (lines % 100 == 99) slow.line();
+    }
+
+    ada.send("and on\n");
+    while (heard != "ada: and on")
+        heard = ben.line();
+    BOOST_TEST(server.stop() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(member_that_does_not_keep_up_is_told_and_dropped_and_holds_nobody_up) {
     ChatServer server({"--max-queue", "10", "--patience", "60"});
     Person slow(server, "slow", "", {.narrow = true});
