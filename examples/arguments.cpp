@@ -96,10 +96,10 @@ void add_common(Parser& parser, Common& common) {
         "where to listen, IPv6 in brackets, port 0 for any (127.0.0.1:7777)");
     parser.add(
         "--backend", "NAME", [&common](auto& text) { common.backend = leat::Backend::by_name(text); },
-        "the kernel interface to use (LEAT_BACKEND, or the best one)");
+        "the kernel interface to use (LEAT_BACKEND, or the best one that the system allows)");
     parser.add(
         "--max-connections", "N", [&common](auto& text) { common.serve.max_connections = parse_count(text); },
-        "how many to serve at once; others wait (no limit)");
+        "how many to serve at once, on all threads together; others wait (no limit)");
     parser.add(
         "--drain-timeout", "SECONDS",
         [&common](auto& text) { common.serve.drain_timeout = parse_seconds(text); },

@@ -11,7 +11,9 @@
 #include <initializer_list>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace server {
 namespace {
@@ -23,6 +25,30 @@ leat::SharedListener bind_port(const leat::Runtime& runtime, const arguments::Co
     auto sharing =
         runtime.size() == 1 || is_limited ? leat::Sharing::by_hand : leat::SharedListener::best_sharing();
     return leat::SharedListener::bind(common.address, leat::ListenOptions(), sharing);
+}
+
+/// "epoll", "epoll, 3 threads", or "2 threads on io_uring, 1 on epoll": the system may refuse some of them a
+/// backend.
+leat::Task<std::string> describe_threads(leat::Runtime& runtime) {
+    std::vector<std::string_view> names(runtime.size());
+    auto note_name = [&names](leat::Executor& executor, std::size_t index) -> leat::Task<> {
+        names[index] = executor.backend().name();
+        co_return;
+    };
+    co_await runtime.run_on_all(note_name);
+
+    std::string text;
+    while (!names.empty()) {
+        const std::string name(names.front());
+        const std::size_t threads = std::erase(names, name);
+        if (text.empty() && names.empty())
+            co_return threads == 1 ? name : name + ", " + std::to_string(threads) + " threads";
+        if (text.empty())
+            text = std::to_string(threads) + (threads == 1 ? " thread on " : " threads on ") + name;
+        else
+            text += ", " + std::to_string(threads) + " on " + name;
+    }
+    co_return text;
 }
 
 }  // namespace
@@ -40,10 +66,9 @@ serve(std::string name, leat::Runtime& runtime, const arguments::Common& common,
     }
     leat::ThreadedServeControl control;
     leat::ServeOptions options = common.serve;
-    options.on_listening = [&runtime, name, address = listener.local_address()] {
-        std::string threads = runtime.size() == 1 ? "" : ", " + std::to_string(runtime.size()) + " threads";
-        console::print(name + ": listening on " + to_string(address) + " (" +
-                       std::string(runtime.executor().backend().name()) + threads + ")");
+    std::string threads = co_await describe_threads(runtime);
+    options.on_listening = [name, threads, address = listener.local_address()] {
+        console::print(name + ": listening on " + to_string(address) + " (" + threads + ")");
     };
 
     auto body = [&](leat::TaskGroup& group) -> leat::Task<leat::ServeReport> {

@@ -14,7 +14,8 @@
 /// The frame that the servers among the examples share: an orderly end on signals, and exit codes.
 namespace server {
 
-/// `leat::serve_until_signal` at `common.address`. Says on standard output where it listens, once it does.
+/// `leat::serve_until_signal` at `common.address`. Says on standard output where it listens and on which
+/// backends, once clients can connect to every listener.
 ///
 /// On the first executor, whatever the number of threads: the others serve, and no more. `beside` may start tasks in the group,
 /// that end with it.

@@ -88,6 +88,27 @@ void send_to_all(std::deque<Client>& clients, std::uint64_t bytes) {
     }
 }
 
+void expect_surplus_to_wait(const std::vector<std::string>& arguments) {
+    EchoServer server({.arguments = arguments});
+    Client first(server.endpoint());
+    Client second(server.endpoint());
+    first.expect_echo(10);
+    second.expect_echo(10);
+    Client surplus(server.endpoint());
+    surplus.send(1000);
+
+    for (int i = 0; i < 200; ++i) {
+        first.expect_echo(100);
+        second.expect_echo(100);
+    }
+    BOOST_TEST(!surplus.has_something_to_receive());
+    first.close();
+
+    surplus.expect_rest();
+    second.expect_echo(100);
+    BOOST_TEST(server.stop() == 0);
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(echo_server)
@@ -439,24 +460,13 @@ BOOST_AUTO_TEST_CASE(drain_timeout_ends_the_wait_for_a_reader_that_never_comes) 
 }
 
 BOOST_AUTO_TEST_CASE(surplus_connection_waits_until_one_leaves) {
-    EchoServer server({.arguments = {"--max-connections", "2"}});
-    Client first(server.endpoint());
-    Client second(server.endpoint());
-    first.expect_echo(10);
-    second.expect_echo(10);
-    Client surplus(server.endpoint());
-    surplus.send(1000);
+    expect_surplus_to_wait({"--max-connections", "2"});
+}
 
-    for (int i = 0; i < 200; ++i) {
-        first.expect_echo(100);
-        second.expect_echo(100);
-    }
-    BOOST_TEST(!surplus.has_something_to_receive());
-    first.close();
-
-    surplus.expect_rest();
-    second.expect_echo(100);
-    BOOST_TEST(server.stop() == 0);
+// Whichever threads the two are on.
+BOOST_AUTO_TEST_CASE(limit_of_connections_is_that_of_all_threads_together) {
+    for (const char* threads : {"2", "3"})
+        expect_surplus_to_wait({"--max-connections", "2", "--threads", threads});
 }
 
 BOOST_AUTO_TEST_CASE(idle_connection_is_closed_and_never_early) {
