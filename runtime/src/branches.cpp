@@ -67,15 +67,28 @@ void BranchWait::settle() noexcept {
         withdrawn();
 }
 
-void BranchWait::cancel() noexcept {
+TaskFrame* BranchWait::cancel_or_pass(CancelWalk& walk) noexcept {
     is_stopping_ = true;
-    cancel_inside();
+    return begin_cancelling(walk);
 }
 
 void BranchWait::cancel_inside() noexcept {
-    if (running_ == 0 || !inside_.mark_cancelled()) return;
-    for (const Branch& branch : branches_)
-        if (branch.is_running_) cancel_waits(*branch.task_);
+    CancelWalk walk;
+    walk.run(begin_cancelling(walk));
+}
+
+TaskFrame* BranchWait::begin_cancelling(CancelWalk& walk) noexcept {
+    if (running_ == 0 || !inside_.mark_cancelled()) return nullptr;
+    if (running_ > 1) walk.come_back_to(*this);
+    return next_to_cancel();
+}
+
+TaskFrame* BranchWait::next_to_cancel() noexcept {
+    while (asked_ != branches_.size()) {
+        const Branch& branch = branches_[asked_++];
+        if (branch.is_running_) return branch.task_;
+    }
+    return nullptr;
 }
 
 std::string BranchWait::describe() const {

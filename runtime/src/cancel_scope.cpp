@@ -27,11 +27,7 @@ void ScopeWait::begin(TaskFrame& body) noexcept {
     executor().run_next(body);
 }
 
-void ScopeWait::cancel() noexcept {
-    if (TaskFrame* body = cancel_or_pass()) cancel_waits(*body);
-}
-
-TaskFrame* ScopeWait::cancel_or_pass() noexcept {
+TaskFrame* ScopeWait::cancel_or_pass(CancelWalk&) noexcept {
     stopping_ = true;
     return mark_inside();
 }

@@ -17,11 +17,7 @@ void FinallyWait::run(TaskFrame& body) noexcept {
     executor().run_next(body);
 }
 
-void FinallyWait::cancel() noexcept {
-    if (TaskFrame* body = cancel_or_pass()) cancel_waits(*body);
-}
-
-TaskFrame* FinallyWait::cancel_or_pass() noexcept {
+TaskFrame* FinallyWait::cancel_or_pass(CancelWalk&) noexcept {
     return body_runs_ && inside_.mark_cancelled() ? body_ : nullptr;
 }
 

@@ -7,9 +7,7 @@
 
 namespace leat::detail {
 
-void StartedChild::cancel_task() noexcept {
-    if (inside_.mark_cancelled()) cancel_waits(task());
-}
+TaskFrame* StartedChild::task_to_cancel() noexcept { return inside_.mark_cancelled() ? frame_ : nullptr; }
 
 void StartedChild::tell_starter() noexcept {
     if (StartWait* starter = std::exchange(starter_, nullptr)) starter->child_is_ready();
@@ -45,10 +43,10 @@ void StartWait::child_ended(std::exception_ptr&& failure, bool was_unwound) noex
         resume_later();
 }
 
-void StartWait::cancel() noexcept {
-    if (state_ != State::waiting) return;
+TaskFrame* StartWait::cancel_or_pass(CancelWalk&) noexcept {
+    if (state_ != State::waiting) return nullptr;
     is_stopping_ = true;
-    child_->cancel_task();
+    return child_->task_to_cancel();
 }
 
 std::exception_ptr StartWait::take_failure() {

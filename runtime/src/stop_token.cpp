@@ -24,10 +24,10 @@ void StoppableScope::PostStop::operator()() noexcept {
     });
 }
 
-TaskFrame* StopRequestingScope::cancel_or_pass() noexcept {
+TaskFrame* StopRequestingScope::cancel_or_pass(CancelWalk& walk) noexcept {
     // What listens may do anything, so it is not called in the middle of a cancellation. A timer needs no memory.
     if (!source_.stop_requested() && !is_armed()) executor().timers().arm(*this, executor().now());
-    return ScopeWait::cancel_or_pass();
+    return ScopeWait::cancel_or_pass(walk);
 }
 
 }  // namespace leat::detail

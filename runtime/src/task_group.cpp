@@ -103,11 +103,19 @@ void TaskGroup::fail(std::exception_ptr failure) noexcept {
 }
 
 void TaskGroup::cancel() noexcept {
-    if (!environment_.mark_cancelled()) return;
+    detail::CancelWalk walk;
+    walk.run(begin_cancelling(walk));
+}
+
+/// Gives the body, or else the youngest child.
+TaskFrame* TaskGroup::begin_cancelling(detail::CancelWalk& walk) noexcept {
+    if (!environment_.mark_cancelled()) return nullptr;
     closes_to_handles();
-    if (wait_->body_runs_) cancel_waits(wait_->body());
-    for (detail::GroupChild* child = children_; child != nullptr; child = child->next_sibling_)
-        child->cancel_task();
+    // One that is started from now on ends by itself, at its first wait.
+    next_to_cancel_ = children_;
+    TaskFrame* first = wait_->body_runs_ ? wait_->body_ : wait_->next_to_cancel();
+    if (next_to_cancel_ != nullptr) walk.come_back_to(*wait_);
+    return first;
 }
 
 // ---- Waiting for room, and for the end ----
@@ -163,9 +171,16 @@ void TaskGroupWait::fail_to_run(std::exception_ptr failure) noexcept {
     end_if_settled();
 }
 
-void TaskGroupWait::cancel() noexcept {
+TaskFrame* TaskGroupWait::cancel_or_pass(detail::CancelWalk& walk) noexcept {
     stopping_ = true;
-    group_.cancel();
+    return group_.begin_cancelling(walk);
+}
+
+TaskFrame* TaskGroupWait::next_to_cancel() noexcept {
+    TaskFrame* task = nullptr;
+    while (task == nullptr && group_.next_to_cancel_ != nullptr)
+        task = std::exchange(group_.next_to_cancel_, group_.next_to_cancel_->next_sibling_)->task_to_cancel();
+    return task;
 }
 
 std::string TaskGroupWait::describe() const {

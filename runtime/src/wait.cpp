@@ -93,14 +93,27 @@ void throw_deadline_exceeded(const char* what, const std::string* where) {
 
 void Wait::withdrawn() noexcept { executor().unwind(*this); }
 
+void Wait::cancel_all() noexcept {
+    detail::CancelWalk walk;
+    walk.run(cancel_or_pass(walk));
+}
+
 void cancel_waits(TaskFrame& task) noexcept {
-    // Down to the leaf in a loop: a chain of tasks may be longer than the stack is deep.
-    TaskFrame* current = &task;
-    while (Wait* wait = current->wait()) {
-        TaskFrame* next = wait->awaited_task();
-        if (next == nullptr) next = wait->cancel_or_pass();
-        if (next == nullptr) return;
-        current = next;
+    detail::CancelWalk walk;
+    walk.run(&task);
+}
+
+void detail::CancelWalk::go_down(TaskFrame* task) noexcept {
+    for (;;) {
+        while (task != nullptr) {
+            Wait* wait = task->wait();
+            if (wait == nullptr) break;
+            task = wait->awaited_task();
+            if (task == nullptr) task = wait->cancel_or_pass(*this);
+        }
+        if (pending_ == nullptr) return;
+        task = pending_->next_to_cancel();
+        if (task == nullptr) pending_ = pending_->next_;
     }
 }
 

@@ -91,7 +91,9 @@ public:
 
     bool await_ready() const noexcept { return false; }
 
-    void cancel() noexcept override;
+    void cancel() noexcept override { cancel_all(); }
+    TaskFrame* cancel_or_pass(CancelWalk& walk) noexcept override;
+    TaskFrame* next_to_cancel() noexcept override;
     std::string describe() const override;
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
 
@@ -116,11 +118,14 @@ private:
     friend class Branch;
     void ended(Branch& branch) noexcept;
     void cancel_inside() noexcept;
+    TaskFrame* begin_cancelling(CancelWalk& walk) noexcept;
     void settle() noexcept;
 
     const Ends ends_;
     std::span<Branch> branches_;
     std::size_t running_ = 0;
+    // How many branches were asked to end, or had.
+    std::size_t asked_ = 0;
     std::exception_ptr failure_;
     // Asked to end from outside.
     bool is_stopping_ = false;

@@ -26,8 +26,8 @@ public:
     bool await_ready() const noexcept { return false; }
 
     // A scope that takes a cancellation otherwise overrides `cancel_or_pass`.
-    void cancel() noexcept final;
-    TaskFrame* cancel_or_pass() noexcept override;
+    void cancel() noexcept final { cancel_all(); }
+    TaskFrame* cancel_or_pass(CancelWalk& walk) noexcept override;
     std::string describe() const override { return "the end of a scope"; }
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
     void child_finished(TaskFrame&) noexcept override;

@@ -28,8 +28,8 @@ class FinallyWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
 
-    void cancel() noexcept override;
-    TaskFrame* cancel_or_pass() noexcept override;
+    void cancel() noexcept override { cancel_all(); }
+    TaskFrame* cancel_or_pass(CancelWalk&) noexcept override;
     std::string describe() const override;
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
     void child_finished(TaskFrame& body) noexcept override;

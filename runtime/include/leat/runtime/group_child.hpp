@@ -46,8 +46,8 @@ public:
     std::optional<TimePoint> task_started() const noexcept override { return started_; }
     /// For a child that is made before it is known which line starts it.
     virtual void note_spawned(std::source_location) noexcept {}
-    /// Asks the task to end, in a scope that was cancelled.
-    virtual void cancel_task() noexcept { cancel_waits(task()); }
+    /// In a scope that was cancelled: the task, which is to be asked to end; null if it was asked before.
+    virtual TaskFrame* task_to_cancel() noexcept { return frame_; }
     TaskFrame& task() const noexcept { return *frame_; }
     GroupChild* next_sibling() const noexcept { return next_sibling_; }
 

@@ -31,7 +31,7 @@ public:
     explicit StartedChild(TaskGroup& group) noexcept : GroupChild(group) {}
 
     std::source_location spawned() const noexcept override { return spawned_; }
-    void cancel_task() noexcept override;
+    TaskFrame* task_to_cancel() noexcept override;
 
     /// Null once it has been told, or has no need to be.
     StartWait* starter() const noexcept { return starter_; }
@@ -57,7 +57,8 @@ public:
     // Here, since the line of the await is where the child comes from.
     void await_suspend(TaskHandle, std::source_location line = std::source_location::current()) noexcept;
 
-    void cancel() noexcept override;
+    void cancel() noexcept override { cancel_all(); }
+    TaskFrame* cancel_or_pass(CancelWalk&) noexcept override;
     std::string describe() const override { return "a child of a group to be ready"; }
 
 protected:

@@ -31,7 +31,7 @@ public:
     ResultOf<T> result() { return take_result<T>(body()); }
 
     // The next wait sees it.
-    TaskFrame* cancel_or_pass() noexcept override { return nullptr; }
+    TaskFrame* cancel_or_pass(CancelWalk&) noexcept override { return nullptr; }
     std::string describe() const override { return "a shielded task"; }
 
 private:

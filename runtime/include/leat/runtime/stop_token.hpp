@@ -95,7 +95,7 @@ private:
 /// Requests a stop when its scope is cancelled.
 class StopRequestingScope : public ScopeWait, private Timer {
 public:
-    TaskFrame* cancel_or_pass() noexcept override;
+    TaskFrame* cancel_or_pass(CancelWalk& walk) noexcept override;
     std::string describe() const override { return "a task that holds a stop token"; }
 
 protected:
@@ -150,7 +150,7 @@ private:
 /// The stop only posts to the executor: nothing is cancelled inside `request_stop`. A result that comes before the executor
 /// has heard of it is given. A stop that was requested before cancels the task before its first step: it ends at its first wait.
 ///
-/// Lifetime:     while it waits, a `Remote` is held: a virtual clock stands.
+/// Lifetime:     while it waits, a `Remote` is held: a virtual clock stands, unless it is `of_one_thread`.
 /// Errors:       the task's. `std::bad_alloc` before it has begun.
 /// Cancellation: from outside, the task is unwound and then the awaiting task.
 /// Complexity:   one allocation.

@@ -197,12 +197,15 @@ private:
     bool has_room() const noexcept { return size_ < limit_ && waiting_for_room_.is_empty(); }
     /// Starts those that waited for room, as far as there is some.
     void admit() noexcept;
+    TaskFrame* begin_cancelling(detail::CancelWalk& walk) noexcept;
     /// Lets nothing more in through a handle. Whether nothing is on its way either.
     bool closes_to_handles() noexcept;
 
     Environment environment_;
     TaskGroupWait* wait_ = nullptr;
     detail::GroupChild* children_ = nullptr;
+    // While a cancellation goes through them.
+    detail::GroupChild* next_to_cancel_ = nullptr;
     std::size_t size_ = 0;
     void* context_ = nullptr;
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
@@ -218,7 +221,9 @@ class TaskGroupWait : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
 
-    void cancel() noexcept override;
+    void cancel() noexcept override { cancel_all(); }
+    TaskFrame* cancel_or_pass(detail::CancelWalk& walk) noexcept override;
+    TaskFrame* next_to_cancel() noexcept override;
     std::string describe() const override;
     void visit_tasks(void (*visit)(TaskFrame&, void*), void* argument) const override;
     void child_finished(TaskFrame&) noexcept override;

@@ -29,6 +29,7 @@ namespace detail {
 struct Completions;
 template <class T>
 class TaskPromise;
+class CancelWalk;
 class TaskAwaiterBase;
 
 // For misuse: says `sentence`, and aborts.
@@ -180,12 +181,15 @@ public:
     /// `withdrawn()`, now or when that has ended; a result that is there already is delivered instead.
     virtual void cancel() noexcept = 0;
 
-    /// The same, but who runs one task alone may give that instead, to be asked next: a chain of them, however long, is then asked
-    /// in a loop.
-    virtual TaskFrame* cancel_or_pass() noexcept {
+    /// The same, but a wait that runs tasks gives the first one that is still to be asked, if any, instead of asking it itself: so
+    /// a tree of them, however deep, is asked in a loop. If there are more, it calls `walk.come_back_to(*this)` first.
+    virtual TaskFrame* cancel_or_pass(detail::CancelWalk& walk) noexcept {
+        static_cast<void>(walk);
         cancel();
         return nullptr;
     }
+    /// Of one that called `come_back_to`: the next task to ask, until null. Meanwhile none of its tasks ends.
+    virtual TaskFrame* next_to_cancel() noexcept { return nullptr; }
 
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
     virtual std::string describe() const = 0;
@@ -236,6 +240,8 @@ protected:
     /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
     /// and then, too.
     inline bool go_on() noexcept;
+    /// `cancel` of a wait that has a `cancel_or_pass`.
+    void cancel_all() noexcept;
     /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
     virtual void withdrawn() noexcept;
 
@@ -244,9 +250,10 @@ protected:
 
 private:
     friend class Executor;
+    friend class detail::CancelWalk;
     friend class detail::TaskAwaiterBase;
     friend void note_line(Wait& wait, std::source_location line) noexcept;
-    // In the executor's queue of ready or of unwinding tasks, and only there of a value.
+    // In the executor's queue of ready or of unwinding tasks, or in a cancellation, and only there of a value.
     Wait* next_;
 };
 
@@ -349,6 +356,37 @@ inline std::exception_ptr take_exception(TaskFrame& task) noexcept {
 
 /// Asks whatever the task waits for, however deep, to end. The other half of `Environment::mark_cancelled`.
 void cancel_waits(TaskFrame& task) noexcept;
+
+namespace detail {
+
+/// A cancellation on its way down a tree of tasks, depth first. What it has to come back to is in a list through the waits
+/// themselves, so it takes neither stack nor memory for a level.
+///
+/// A wait is in one at most, since its scope is marked once; and it is in no queue of the executor's, since it waits for its tasks.
+class CancelWalk {
+public:
+    CancelWalk() noexcept = default;
+    CancelWalk(const CancelWalk&) = delete;
+    CancelWalk& operator=(const CancelWalk&) = delete;
+
+    /// When everything below the task that is asked now has been asked, `wait.next_to_cancel()` is next.
+    void come_back_to(Wait& wait) noexcept {
+        wait.next_ = pending_;
+        pending_ = &wait;
+    }
+    /// From `task` on, if there is one, until nothing is left to come back to.
+    void run(TaskFrame* task) noexcept {
+        // One that has not begun ends by itself.
+        if (pending_ != nullptr || (task != nullptr && task->wait() != nullptr)) go_down(task);
+    }
+
+private:
+    void go_down(TaskFrame* task) noexcept;
+
+    Wait* pending_ = nullptr;
+};
+
+}  // namespace detail
 
 inline Environment& Wait::environment() const noexcept { return frame_->environment(); }
 inline Executor& Wait::executor() const noexcept { return frame_->executor(); }
