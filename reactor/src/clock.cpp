@@ -21,6 +21,10 @@ const Clock& steady_clock() noexcept {
 
 VirtualClock::VirtualClock(TimePoint start) noexcept : nanoseconds_(start.time_since_epoch().count()) {}
 
+VirtualClock::VirtualClock(Remotes remotes) noexcept : VirtualClock() {
+    is_of_one_thread_ = remotes == Remotes::of_one_thread;
+}
+
 TimePoint VirtualClock::now() const noexcept {
     return TimePoint(Duration(nanoseconds_.load(std::memory_order_relaxed)));
 }

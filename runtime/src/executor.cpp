@@ -259,7 +259,8 @@ bool Executor::wait_for_work() {
 
 /// A virtual clock stands while anybody outside may still bring something.
 bool Executor::can_jump() const noexcept {
-    return poll_.in_flight() == 0 && poll_.completions().is_empty() && !inbox_->is_held();
+    return poll_.in_flight() == 0 && poll_.completions().is_empty() && calls_elsewhere_ == 0 &&
+           (options_.clock->is_of_one_thread() || !inbox_->is_held());
 }
 
 void Executor::report_deadlock(detail::Root* root) {

@@ -53,13 +53,17 @@ bool OffloadWait::await_suspend(TaskHandle, std::source_location line) {
         throw;
     }
     is_under_way_ = !refusal_;
-    if (is_under_way_) return true;
+    if (is_under_way_) {
+        executor().call_elsewhere_begins();
+        return true;
+    }
     resume_at_once();
     return false;
 }
 
 void OffloadWait::ended() noexcept {
     is_under_way_ = false;
+    executor().call_elsewhere_ended();
     if (was_asked_ && missing())
         withdrawn();
     else
@@ -92,6 +96,7 @@ void OffloadWait::cancel() noexcept {
 void OffloadWait::leave() noexcept {
     job_->waiting_ = nullptr;
     is_under_way_ = false;
+    executor().call_elsewhere_ended();
     withdrawn();
 }
 

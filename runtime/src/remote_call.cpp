@@ -107,7 +107,11 @@ bool RemoteCallWait::await_suspend(TaskHandle, std::source_location line) {
         resume_at_once();
         throw;
     }
-    if (is_under_way_) return true;
+    if (is_under_way_) {
+        is_elsewhere_ = call_->goes_elsewhere();
+        if (is_elsewhere_) executor().call_elsewhere_begins();
+        return true;
+    }
     refusal_ = call_->refusal();
     resume_at_once();
     return false;
@@ -120,8 +124,13 @@ void RemoteCallWait::call_ended() noexcept {
     caller.post_surely([this]() noexcept { ended(); });
 }
 
-void RemoteCallWait::ended() noexcept {
+void RemoteCallWait::leave() noexcept {
     is_under_way_ = false;
+    if (is_elsewhere_) executor().call_elsewhere_ended();
+}
+
+void RemoteCallWait::ended() noexcept {
+    leave();
     if (was_asked_ && call_->missing())
         withdrawn();
     else
@@ -134,7 +143,7 @@ void RemoteCallWait::cancel() noexcept {
     const bool is_taken_back = call_->take_back();
     if (!is_taken_back && !caller_->is_forked()) return call_->ask_to_end(call_);
     if (!is_taken_back) call_->leave_in_child();
-    is_under_way_ = false;
+    leave();
     withdrawn();
 }
 

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <leat/runtime/callback.hpp>
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote.hpp>
+#include <leat/runtime/remote_call.hpp>
 #include <leat/runtime/sleep.hpp>
+#include <leat/runtime/stop_token.hpp>
 #include <leat/runtime/task.hpp>
 #include <leat/runtime/task_group.hpp>
 
 #include "support/counted.hpp"
 #include "support/gate.hpp"
 #include "support/log.hpp"
+#include "support/other_thread.hpp"
 #include "support/stream_pair.hpp"
 #include "support/virtual_time.hpp"
 
@@ -16,6 +21,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <optional>
+#include <stop_token>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -36,6 +43,25 @@ void let_others_run() {
     for (int i = 0; i < 2000; ++i)
         std::this_thread::yield();
 }
+
+struct OneThread : VirtualTime {
+    OneThread() : VirtualTime(VirtualClock::Remotes::of_one_thread) {}
+
+    Task<> sleep(Duration duration) { co_await sleep_for(duration); }
+
+    /// Notes when it is destroyed.
+    class NoteTime {
+    public:
+        NoteTime(const OneThread& test, std::optional<Duration>& into) noexcept : test_(test), into_(into) {}
+        NoteTime(const NoteTime&) = delete;
+        NoteTime& operator=(const NoteTime&) = delete;
+        ~NoteTime() { into_ = test_.elapsed(); }
+
+    private:
+        const OneThread& test_;
+        std::optional<Duration>& into_;
+    };
+};
 
 }  // namespace
 
@@ -266,6 +292,105 @@ BOOST_FIXTURE_TEST_CASE(host_may_advance_while_an_operation_is_in_flight, Virtua
 
     BOOST_TEST(sleeping.has_ended());
     BOOST_TEST(!reading.has_ended());
+}
+
+// ---- A clock of one thread ----
+
+BOOST_FIXTURE_TEST_CASE(clock_of_one_thread_jumps_while_a_remote_is_held, OneThread) {
+    Remote remote = executor.remote();
+
+    executor.run_until(sleep(1h));
+
+    BOOST_TEST((elapsed() == Duration(1h)));
+}
+
+BOOST_FIXTURE_TEST_CASE(deadlock_beside_a_held_remote_is_reported_on_a_clock_of_one_thread, OneThread) {
+    Gate gate;
+    Remote remote = executor.remote();
+    auto is_deadlock = [](const std::system_error& error) { return error.code() == errc::deadlock; };
+
+    BOOST_CHECK_EXCEPTION(executor.run_until(wait_for_ever(gate)), std::system_error, is_deadlock);
+}
+
+BOOST_FIXTURE_TEST_CASE(what_sleeps_beneath_a_stop_token_is_in_virtual_time_on_a_clock_of_one_thread,
+                        OneThread) {
+    run([&]() -> Task<> {
+        std::stop_source source;
+        bool finished = co_await cancel_on(source.get_token(), sleep(1h));
+        BOOST_TEST(finished);
+        BOOST_TEST((elapsed() == Duration(1h)));
+
+        auto stopper = [&]() -> Task<> {
+            co_await sleep_for(30min);
+            source.request_stop();
+        };
+        Running<void> stopping = executor.start(stopper());
+        finished = co_await cancel_on(source.get_token(), sleep(1h));
+        BOOST_TEST(!finished);
+        BOOST_TEST((elapsed() == Duration(90min)));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(callback_that_a_task_calls_is_in_virtual_time_on_a_clock_of_one_thread, OneThread) {
+    run([&]() -> Task<> {
+        std::optional<Callback<int>> called_later;
+        auto caller = [&]() -> Task<> {
+            co_await sleep_for(1h);
+            (*called_later)(7);
+        };
+        Running<void> calling = executor.start(caller());
+        auto start = [&](Callback<int> done) { called_later.emplace(std::move(done)); };
+        int value = co_await callback<int>(start);
+
+        BOOST_TEST(value == 7);
+        BOOST_TEST((elapsed() == Duration(1h)));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(call_of_the_own_executor_is_in_virtual_time_on_a_clock_of_one_thread, OneThread) {
+    run([&]() -> Task<> {
+        auto callee = [this] { return sleep(1h); };
+        co_await executor.remote().call(callee);
+        BOOST_TEST((elapsed() == Duration(1h)));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(clock_of_one_thread_stands_while_a_call_runs_on_another_thread, OneThread) {
+    Running<void> sleeping = executor.start(sleep(1h));
+    run([&]() -> Task<> {
+        co_await offload(let_others_run);
+        BOOST_TEST((elapsed() == Duration::zero()));
+
+        OtherThread other;
+        co_await other.remote().call(let_others_run);
+        BOOST_TEST((elapsed() == Duration::zero()));
+
+        co_await sleep_for(2h);
+        BOOST_TEST((elapsed() == Duration(2h)));
+    });
+}
+
+BOOST_FIXTURE_TEST_CASE(cancelled_call_on_another_thread_holds_the_clock_of_one_thread_until_it_ends,
+                        OneThread) {
+    run([&]() -> Task<> {
+        auto stop_slowly = [](const std::stop_token& token) {
+            while (!token.stop_requested())
+                std::this_thread::yield();
+            let_others_run();
+        };
+        std::optional<Duration> ended_at;
+        auto body = [&]() -> Task<> {
+            NoteTime note(*this, ended_at);
+            co_await offload(stop_slowly);
+        };
+        Running<void> sleeping = executor.start(sleep(1h));
+        Running<void> calling = executor.start(body());
+        co_await yield();
+        calling.cancel();
+        co_await sleep_for(2h);
+        BOOST_TEST((ended_at == Duration::zero()));
+        BOOST_TEST((elapsed() == Duration(2h)));
+    });
 }
 
 BOOST_AUTO_TEST_SUITE_END()

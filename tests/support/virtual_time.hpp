@@ -13,7 +13,8 @@ namespace leat::test {
 
 /// Fixture: an executor whose clock jumps to the next deadline when it is idle, and which keeps its notices.
 struct VirtualTime {
-    VirtualTime() : executor(options()) {}
+    explicit VirtualTime(VirtualClock::Remotes remotes = VirtualClock::Remotes::of_any_thread)
+        : clock(remotes), executor(options()) {}
 
     /// Runs `body()`, a task, to its end.
     template <class Body>

@@ -276,6 +276,11 @@ public:
     /// Resumes the wait's task after the next poll for I/O.
     void make_ready_after_io(Wait& wait) noexcept;
 
+    /// Around a call that one of its tasks waits for and that runs on another thread: a virtual clock stands meanwhile, even
+    /// one of a single thread.
+    void call_elsewhere_begins() noexcept { ++calls_elsewhere_; }
+    void call_elsewhere_ended() noexcept { --calls_elsewhere_; }
+
     /// Whether its destructor runs: a task that starts now is cancelled at once.
     bool is_ending() const noexcept { return is_ending_; }
 
@@ -401,6 +406,7 @@ private:
     unsigned notices_in_window_ = 0;
     std::uint64_t notices_since_told_ = 0;
     std::uint64_t random_state_;
+    std::size_t calls_elsewhere_ = 0;
     // Null while nobody watches.
     std::unique_ptr<detail::StallWatch> stalls_;
 };

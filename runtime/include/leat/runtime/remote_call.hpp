@@ -76,6 +76,8 @@ public:
     bool take_back() noexcept;
     /// In a forked child, where nobody is left to end the callee: it tells nobody, if its executor's copy unwinds it.
     void leave_in_child() noexcept { end_ = nullptr; }
+    /// Whether the caller, who asks, is on another thread.
+    bool goes_elsewhere() const noexcept { return !target_.is_own_thread(); }
     /// Asks the callee to end. `CallEnd` is told when it has.
     void ask_to_end(const std::shared_ptr<CallState>& self) noexcept;
 
@@ -192,12 +194,14 @@ protected:
 private:
     void call_ended() noexcept override;
     void ended() noexcept;
+    void leave() noexcept;
 
     std::shared_ptr<CallState> call_;
     std::optional<Remote> caller_;
     std::error_code refusal_;
     // Between the sending and the end.
     bool is_under_way_ = false;
+    bool is_elsewhere_ = false;
     bool was_asked_ = false;
 };
 
