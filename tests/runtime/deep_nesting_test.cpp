@@ -34,6 +34,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace deep_nesting_test {
+
 namespace {
 
 // Of each kind; a failure costs more.
@@ -289,3 +291,5 @@ BOOST_AUTO_TEST_CASE(tasks_of_a_scope_are_cancelled_depth_first) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace deep_nesting_test

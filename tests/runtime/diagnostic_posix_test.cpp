@@ -31,6 +31,8 @@
 using namespace leat;
 using namespace leat::test;
 
+namespace diagnostic_posix_test {
+
 namespace {
 
 const std::string message = "leat: a message\n";
@@ -280,3 +282,5 @@ BOOST_AUTO_TEST_CASE(pipe_whose_reader_has_gone_raises_no_signal) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace diagnostic_posix_test

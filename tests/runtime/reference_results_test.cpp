@@ -36,6 +36,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace reference_results_test {
+
 namespace {
 
 Task<std::string&> refer_to(std::string& text) {
@@ -195,3 +197,5 @@ BOOST_FIXTURE_TEST_CASE(calls_elsewhere_and_children_give_the_object, References
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace reference_results_test
