@@ -130,10 +130,6 @@ bool is_out_of_memory(const std::exception_ptr& failure) noexcept {
     }
 }
 
-std::optional<Address> if_known(const Address& peer) noexcept {
-    return peer.port() != 0 ? std::optional(peer) : std::nullopt;
-}
-
 /// Whether a failure, with all that is attached to it, is no more than the error that the connection's own
 /// socket gave.
 bool is_of_connection(const std::exception_ptr& failure, const std::error_code& last_error) noexcept {
@@ -231,10 +227,10 @@ private:
     void take(TcpStream&& stream) noexcept override { start(std::move(stream)); }
     void hand_over(TcpStream&& stream) noexcept;
     void start(TcpStream&& stream) noexcept;
-    void could_not_start(const Address& peer) noexcept;
+    void could_not_start(const std::optional<Address>& peer) noexcept;
     bool linger(Source&& closed) noexcept;
     void leave_group() noexcept;
-    void start_handler(TcpStream&& stream, const Address& peer);
+    void start_handler(TcpStream&& stream, PackedPeer peer);
     void note_failure(const ServeFailure& failure) noexcept;
     void handler_failed(std::exception_ptr exception, const Connection& connection) noexcept;
     void report(const ServeFailure& failure) noexcept;
@@ -271,6 +267,7 @@ private:
     TimePoint end_of_handshakes_{};
     // Null before the group has begun and once its last task has ended.
     TaskGroup* group_ = nullptr;
+    PeerTable peers_;
     bool task_has_ended_ = false;
     // Of the group's tasks.
     std::size_t lingering_ = 0;
@@ -555,13 +552,13 @@ void Server::hand_over(TcpStream&& stream) noexcept {
     try {
         handover_->give(std::move(stream));
     } catch (...) {
-        could_not_start(Address());
+        could_not_start(std::nullopt);
     }
 }
 
 /// Called while an exception is handled.
-void Server::could_not_start(const Address& peer) noexcept {
-    const ServeFailure failure(std::current_exception(), if_known(peer), false);
+void Server::could_not_start(const std::optional<Address>& peer) noexcept {
+    const ServeFailure failure(std::current_exception(), peer, false);
     note_failure(failure);
     // Without memory there is no text of it.
     if (!options_.on_failure && !is_out_of_memory(failure)) return report(failure);
@@ -632,20 +629,21 @@ Duration Server::next_pause() noexcept {
 /// Whatever goes wrong here closes that connection and no more.
 void Server::start(TcpStream&& stream) noexcept {
     std::error_code gone;  // The handler finds out.
-    const Address peer = socket::peer_address(stream.native_handle(), gone);
+    const PackedPeer peer = peers_.pack(socket::peer_address(stream.native_handle(), gone));
     try {
         std::error_code error = executor_.poll().bind(stream.source());
         if (error) throw std::system_error(error, "bind a connection");
         start_handler(std::move(stream), peer);
     } catch (...) {
-        could_not_start(peer);
+        could_not_start(peers_.unpack(peer));
+        peers_.drop(peer);
         if (handover_ != nullptr) handover_->count_down(index_);
         return;
     }
     if (!is_armed()) arm_sweep();
 }
 
-void Server::start_handler(TcpStream&& stream, const Address& peer) {
+void Server::start_handler(TcpStream&& stream, PackedPeer peer) {
     const TimePoint now = has_idle_timeout() || ends_when_quiet() ? executor_.now() : TimePoint();
     auto connection = std::make_unique<ServedConnection>(*group_, stream.source(), peer, now);
     Task<> task = handler_(std::move(stream));
@@ -667,6 +665,7 @@ void Server::connection_ended(Connection& connection, std::exception_ptr& failur
         handler_failed(std::exchange(failure, nullptr), connection);
     else
         ++report_.finished;
+    peers_.drop(connection.peer());
     // One that lingers takes a place until its end.
     if (handover_ != nullptr && !lingers) handover_->count_down(index_);
     // There is room, or a descriptor, again; or this was the last that a drain waits for.
@@ -739,7 +738,7 @@ void Server::note_failure(const ServeFailure& failure) noexcept {
 
 void Server::handler_failed(std::exception_ptr exception, const Connection& connection) noexcept {
     const bool is_own = is_of_connection(exception, connection.last_error());
-    const ServeFailure failure(std::move(exception), if_known(connection.peer()), is_own);
+    const ServeFailure failure(std::move(exception), peers_.unpack(connection.peer()), is_own);
     note_failure(failure);
     if (!options_.on_failure && !failure.is_of_connection) report(failure);
 }

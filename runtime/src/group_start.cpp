@@ -22,7 +22,7 @@ void StartWait::await_suspend(TaskHandle, std::source_location line) noexcept {
     if (is_stopped()) return;
     child_ = static_cast<StartedChild*>(&prepared_.child());
     child_->starter_ = this;
-    child_->spawned_ = line;
+    child_->note_spawned(line);
     suspend();
     child_->inside_.enter(group_->environment());
     prepared_.start_in(*group_, child_->inside_);

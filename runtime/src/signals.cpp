@@ -25,7 +25,7 @@ public:
         executor().make_ready_after_io(*this);
         return false;
     }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
 
     // Its turn comes in any case: the next wait sees the cancellation.
@@ -39,7 +39,7 @@ public:
     CancellationPoint() noexcept = default;
 
     bool await_ready() noexcept { return !is_stopped(); }
-    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_suspend(TaskHandle) const noexcept {}
     void await_resume() const noexcept {}
 
     void cancel() noexcept override {}

@@ -49,7 +49,7 @@ void TaskGroup::adopt(detail::GroupChild& child, TaskFrame& task, Environment& i
     }
     child.attach(task);
     begin_task(task, inside, child);
-    child.started_ = environment_.executor().round_time();
+    child.note_started(environment_.executor().round_time());
     child.next_sibling_ = children_;
     if (children_ != nullptr) children_->previous_sibling_ = &child;
     children_ = &child;

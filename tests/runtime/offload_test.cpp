@@ -524,7 +524,7 @@ BOOST_AUTO_TEST_CASE(end_of_the_pool_names_what_still_runs_at_the_deadline) {
             shared->signal.acquire();
             shared->has_ended = true;
         };
-        co_await pool->offload(std::move(call));
+        co_await pool->offload(std::bind_front(std::move(call)));
     };
     Running<void> running = executor.start(task());
     while (!shared->runs)
@@ -559,7 +559,7 @@ BOOST_AUTO_TEST_CASE(end_of_the_pool_does_not_wait_for_what_was_abandoned) {
                 shared->runs = true;
                 shared->signal.acquire();
             };
-            co_await pool->offload_detached(std::move(call));
+            co_await pool->offload_detached(std::bind_front(std::move(call)));
         };
         Running<void> running = executor.start(task());
         while (!shared->runs)
@@ -607,7 +607,7 @@ BOOST_AUTO_TEST_CASE(executor_s_own_pool_does_not_hold_its_end_up_for_what_was_a
                 shared->runs = true;
                 shared->signal.acquire();
             };
-            co_await leat::offload_detached(std::move(call));
+            co_await leat::offload_detached(std::bind_front(std::move(call)));
         };
         Running<void> running = executor.start(task());
         while (!shared->runs)
@@ -635,7 +635,7 @@ BOOST_AUTO_TEST_CASE(pool_that_one_of_its_own_calls_lets_go_of_does_not_wait_for
                 if (is_inside) held.reset();
                 return 7;
             };
-            int seven = co_await used.offload(std::move(call));
+            int seven = co_await used.offload(std::bind_front(std::move(call)));
             co_return seven;
         };
 
@@ -673,7 +673,7 @@ BOOST_AUTO_TEST_CASE(pool_that_one_of_its_own_calls_lets_go_of_waits_for_the_oth
             held.reset();
             other_had_ended = other_has_ended;
         };
-        co_await used.offload(std::move(call));
+        co_await used.offload(std::bind_front(std::move(call)));
     };
     Running<void> running = executor.start(other());
 

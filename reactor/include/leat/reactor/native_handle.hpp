@@ -11,9 +11,16 @@ namespace leat {
 #if defined(_WIN32)
 using NativeHandle = std::uintptr_t;
 inline constexpr NativeHandle invalid_handle = ~NativeHandle{0};
+namespace detail {
+// Its two low bits are the program's.
+inline constexpr NativeHandle native_handle_step = 4;
+}  // namespace detail
 #else
 using NativeHandle = int;
 inline constexpr NativeHandle invalid_handle = -1;
+namespace detail {
+inline constexpr unsigned native_handle_step = 1;
+}  // namespace detail
 #endif
 
 namespace detail {

@@ -43,7 +43,6 @@ public:
     /// The line that started it.
     virtual std::source_location spawned() const noexcept = 0;
     std::optional<std::source_location> origin() const noexcept override { return spawned(); }
-    std::optional<TimePoint> task_started() const noexcept override { return started_; }
     /// For a child that is made before it is known which line starts it.
     virtual void note_spawned(std::source_location) noexcept {}
     /// In a scope that was cancelled: the task, which is to be asked to end; null if it was asked before.
@@ -69,6 +68,8 @@ protected:
 private:
     friend class leat::TaskGroup;
     friend class leat::TaskGroupWait;
+    // For `task_started`.
+    virtual void note_started(TimePoint) noexcept = 0;
     // Destroys itself.
     virtual void dispose() noexcept = 0;
     // Told of the end before that: `failure` is null for a task that finished or was cancelled. What it leaves in
@@ -76,27 +77,42 @@ private:
     virtual void ended(std::exception_ptr& failure, bool was_unwound) noexcept;
 
     TaskGroup& group_;
-    TimePoint started_;
     GroupChild* next_sibling_ = nullptr;
     GroupChild* previous_sibling_ = nullptr;
 };
 
 using ChildPointer = std::unique_ptr<GroupChild, GroupChild::Disposer>;
 
-/// A child together with the callable and the arguments that its task may refer to.
-template <class Callable, class... Arguments>
-class StoredChild : public GroupChild {
+/// A child that remembers when it was started, and by which line.
+class RecordedChild : public GroupChild {
 public:
-    template <class C, class... A>
-    StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
-        : GroupChild(group),
-          spawned_(spawned),
-          call_(std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
-
-    Task<void> begin() { return call_(); }
+    explicit RecordedChild(TaskGroup& group, std::source_location spawned = {}) noexcept
+        : GroupChild(group), spawned_(spawned) {}
 
     std::source_location spawned() const noexcept override { return spawned_; }
     void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
+    std::optional<TimePoint> task_started() const noexcept override { return started_; }
+
+protected:
+    ~RecordedChild() = default;
+
+private:
+    void note_started(TimePoint time) noexcept override { started_ = time; }
+
+    std::source_location spawned_;
+    TimePoint started_;
+};
+
+/// A child together with the callable and the arguments that its task may refer to.
+template <class Callable, class... Arguments>
+class StoredChild : public RecordedChild {
+public:
+    template <class C, class... A>
+    StoredChild(TaskGroup& group, std::source_location spawned, C&& callable, A&&... arguments)
+        : RecordedChild(group, spawned),
+          call_(std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
+
+    Task<void> begin() { return call_(); }
 
 protected:
     virtual ~StoredChild() = default;
@@ -104,26 +120,19 @@ protected:
 private:
     void dispose() noexcept override { delete this; }
 
-    std::source_location spawned_;
     StoredCall<Callable, Arguments...> call_;
 };
 
 /// A child whose coroutine holds all that it needs in its own frame.
-class PlainChild : public GroupChild {
+class PlainChild : public RecordedChild {
 public:
-    PlainChild(TaskGroup& group, std::source_location spawned) noexcept
-        : GroupChild(group), spawned_(spawned) {}
-
-    std::source_location spawned() const noexcept override { return spawned_; }
-    void note_spawned(std::source_location line) noexcept override { spawned_ = line; }
+    using RecordedChild::RecordedChild;
 
 protected:
     virtual ~PlainChild() = default;
 
 private:
     void dispose() noexcept override { delete this; }
-
-    std::source_location spawned_;
 };
 
 /// A child with a name; all else is its base's.

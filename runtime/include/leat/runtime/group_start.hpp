@@ -26,11 +26,10 @@ namespace detail {
 class StartWait;
 
 /// A child that somebody waits for, until it says that it is ready.
-class StartedChild : public GroupChild {
+class StartedChild : public RecordedChild {
 public:
-    explicit StartedChild(TaskGroup& group) noexcept : GroupChild(group) {}
+    explicit StartedChild(TaskGroup& group) noexcept : RecordedChild(group) {}
 
-    std::source_location spawned() const noexcept override { return spawned_; }
     TaskFrame* task_to_cancel() noexcept override;
 
     /// Null once it has been told, or has no need to be.
@@ -47,7 +46,6 @@ private:
     // A scope of its own, since the starter may be cancelled alone.
     Environment inside_;
     StartWait* starter_ = nullptr;
-    std::source_location spawned_;
 };
 
 /// The part of `TaskGroup::start`'s awaiter that does not depend on the value.
