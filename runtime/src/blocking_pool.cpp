@@ -238,21 +238,26 @@ void PoolCore::shut_down() noexcept {
         // In steps, since the furthest deadline is none that the library could add up.
         fewer_.wait_for(lock, std::min<Duration>(left, std::chrono::hours(1)));
     }
-    if (threads_to_wait_for() != 0) name_what_runs();
+    const bool leaves_some = threads_to_wait_for() != 0;
+    const std::string names = leaves_some ? describe_what_runs() : std::string();
     for (std::thread& thread : threads_)
         thread.detach();
     threads_.clear();
     lock.unlock();
+    // Without the lock, since a diagnostic may ask the pool.
+    constexpr const char* without_names =
+        "leat: a pool of threads ends, and leaves to themselves calls that have not ended";
+    if (leaves_some) notice(names.empty() ? std::string_view(without_names) : names);
     join_ended();
 }
 
-/// Locked.
-void PoolCore::name_what_runs() noexcept {
+/// Locked. Empty if there is no memory for it.
+std::string PoolCore::describe_what_runs() const noexcept {
     try {
         std::string text =
             "leat: a pool of threads ends, and leaves to themselves what has not ended in time:";
         bool is_any_named = false;
-        for (OffloadJob* job = running_.first(); job != nullptr; job = job->next_) {
+        for (const OffloadJob* job = running_.first(); job != nullptr; job = job->next_) {
             if (is_left_alone(*job)) continue;
             is_any_named = true;
             const std::source_location caller = job->caller();
@@ -260,9 +265,9 @@ void PoolCore::name_what_runs() noexcept {
                     std::to_string(caller.line()) + " (" + caller.function_name() + ")";
         }
         if (!is_any_named) text += "\n  threads that are about to end";
-        notice(text);
+        return text;
     } catch (const std::bad_alloc&) {
-        notice("leat: a pool of threads ends, and leaves to themselves calls that have not ended");
+        return std::string();
     }
 }
 

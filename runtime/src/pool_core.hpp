@@ -16,6 +16,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -68,7 +69,7 @@ private:
     void leave_own_thread() noexcept;
     static bool is_left_alone(const OffloadJob& job) noexcept;
     std::size_t threads_to_wait_for() const noexcept;
-    void name_what_runs() noexcept;
+    std::string describe_what_runs() const noexcept;
     void notice_trouble(const std::exception_ptr& trouble) noexcept;
     void notice(std::string_view text) noexcept;
 
