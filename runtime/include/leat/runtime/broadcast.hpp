@@ -226,6 +226,8 @@ private:
             ++oldest_;
             [[maybe_unused]] std::optional<T> dropped(std::move(place));
             place.reset();
+            // With the last value whoever owns this may go.
+            if (oldest_ == next_) return;
         }
     }
 
