@@ -38,6 +38,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -109,6 +110,56 @@ Task<> leave_behind(const int*& address) {
     local[1] = local[0];
 }
 #endif
+
+// The last of its moves has a destructor that throws.
+class ThrowingLast {
+public:
+    ThrowingLast() noexcept = default;
+    ThrowingLast(ThrowingLast&& other) noexcept : is_last_(std::exchange(other.is_last_, false)) {}
+    ~ThrowingLast() noexcept(false) {
+        if (is_last_) throw std::runtime_error("it had to be closed");
+    }
+
+    void operator()() const noexcept {}
+
+private:
+    bool is_last_ = true;
+};
+
+void throw_from_stop() { throw std::runtime_error("not now"); }
+
+class ThrowingWhenCancelled {
+public:
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    void await_resume() const noexcept {}
+    CancelAnswer await_cancel(std::coroutine_handle<>) const { throw std::runtime_error("not now"); }
+};
+
+Task<> wait_for_one_that_throws_when_cancelled() {
+    ThrowingWhenCancelled awaitable;
+    co_await awaitable;
+}
+
+Task<> listen_and_throw() {
+    std::optional<std::stop_callback<void (*)()>> called;
+    auto listen = [&](std::stop_token token) -> Task<> {
+        called.emplace(std::move(token), throw_from_stop);
+        co_await sleep_for(1h);
+    };
+    co_await with_stop_token(listen);
+}
+
+Task<> post_one_whose_destructor_throws() {
+    Environment& environment = co_await detail::CurrentEnvironment();
+    environment.executor().remote().post(ThrowingLast());
+    co_await sleep_for(1h);
+}
+
+Task<> offload_one_whose_destructor_throws() {
+    ThrowingLast call;
+    co_await offload(std::move(call));
+}
 
 class Never {
 public:
@@ -447,6 +498,43 @@ BOOST_AUTO_TEST_CASE(executor_destroyed_by_its_own_task_says_so_and_aborts) {
 
     BOOST_TEST(end.signal == SIGABRT);
     BOOST_TEST(end.text.find("it still runs") != std::string::npos, end.text);
+}
+
+BOOST_AUTO_TEST_CASE(executor_destroyed_by_what_it_calls_says_so_and_aborts) {
+    // A function that was posted, or the diagnostic that its failure is given to.
+    for (bool is_diagnostic : {false, true}) {
+        ChildEnd end = end_of_child([is_diagnostic] {
+            std::optional<Executor> executor;
+            ExecutorOptions options;
+            options.diagnostic = [&](std::string_view) { executor.reset(); };
+            executor.emplace(options);
+            executor->remote().post([&, is_diagnostic] {
+                if (is_diagnostic) throw std::runtime_error("to be reported");
+                executor.reset();
+            });
+            executor->run_until(be_ready_again_and_again());
+        });
+
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("it still runs") != std::string::npos, end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(what_must_not_throw_and_throws_ends_the_program) {
+    for (auto* task : {wait_for_one_that_throws_when_cancelled, listen_and_throw,
+                       post_one_whose_destructor_throws, offload_one_whose_destructor_throws}) {
+        ChildEnd end = end_of_child([task] {
+            Executor executor;
+            Running<void> running = executor.start(task());
+            executor.turn();
+            executor.turn();
+            running.cancel();
+            executor.run();
+        });
+
+        BOOST_TEST(end.signal == SIGABRT);
+        BOOST_TEST(end.text.find("terminate called") != std::string::npos, end.text);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(runtime_destroyed_on_another_thread_says_so_and_aborts) {
