@@ -1021,7 +1021,7 @@ BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back, *limited) {
 BOOST_AUTO_TEST_CASE(exception_of_on_listening_is_what_serve_throws) {
     options.on_listening = [] { throw std::runtime_error("not yet"); };
 
-    BOOST_CHECK_THROW(executor.run_until(serve(listener, echo, options, control)), std::runtime_error);
+    BOOST_CHECK_THROW(executor.run_until(leat::serve(listener, echo, options, control)), std::runtime_error);
     BOOST_TEST(listener.is_open());
     BOOST_TEST(control.report().accepted == 0u);
 }
