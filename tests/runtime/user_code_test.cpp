@@ -50,6 +50,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace user_code_test {
+
 namespace {
 
 enum class Deed { nothing, throws, cancels_its_scope, drops_its_task, runs_the_executor };
@@ -659,3 +661,5 @@ BOOST_AUTO_TEST_CASE(diagnostic_of_a_pool_that_ends_may_ask_the_pool) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace user_code_test
