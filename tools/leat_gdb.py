@@ -179,7 +179,7 @@ def print_tasks(executor):
         frame, depth = stack.pop()
         frame = Object("leat::TaskFrame", frame)
         number += 1
-        # The low bits of its parent are marks; with the highest of them, its exception stands where its wait did.
+        # The low bits of parent_ are marks; 4 means that exception_ is in the place of wait_.
         parent = int(frame["parent_"])
         wait = 0 if parent & 4 else frame["wait_"]
         started, name = beginning(parent & ~7)

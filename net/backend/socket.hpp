@@ -42,7 +42,7 @@ void connect(NativeHandle socket, const Address& address, std::error_code& error
 /// That nobody is connected any more is no error.
 void shutdown(NativeHandle socket, Half half, std::error_code& error) noexcept;
 
-/// A mapped IPv4 address as what it stands for; so the next.
+/// An IPv4-mapped address is returned as the IPv4 address; also by the next function.
 Address local_address(NativeHandle socket, std::error_code& error) noexcept;
 Address peer_address(NativeHandle socket, std::error_code& error) noexcept;
 

@@ -121,7 +121,7 @@ private:
     std::uint32_t counted_low_ = 0;
     std::uint16_t counted_high_ = 0;
     std::uint16_t peer_port_ = 0;
-    std::uint32_t peer_word_ = 0;
+    std::uint32_t peer_word_ = PackedPeer::unknown;
 };
 
 /// A connection whose handler runs.

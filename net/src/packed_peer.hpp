@@ -18,8 +18,7 @@ struct PackedPeer {
     static constexpr std::uint32_t unknown = ~std::uint32_t{0};
 };
 
-/// Packs the addresses of a server's peers. There may be very many of them, and they are wanted only when a handler
-/// fails.
+/// Packs the addresses of a server's peers: each connection keeps one, and few are ever asked for.
 ///
 /// Thread-safety: one thread at a time.
 /// Complexity:    O(1), nothing for IPv4; it holds as many IPv6 addresses as there ever were at a time.

@@ -110,11 +110,18 @@ bool is_done_by_peer(const std::error_code& error) noexcept {
     return static_cast<bool>(error);
 }
 
-bool is_system_error(const std::exception_ptr& failure, const std::error_code& code) noexcept {
+/// Which of these a connection that has broken gives depends on the call that finds it.
+bool is_end_of_connection(const std::error_code& error) noexcept {
+    return error == std::errc::connection_reset || error == std::errc::broken_pipe ||
+           error == std::errc::connection_aborted || error == std::errc::not_connected;
+}
+
+/// Whether it is the error `last`, or another that the same broken connection gives.
+bool is_system_error(const std::exception_ptr& failure, const std::error_code& last) noexcept {
     try {
         std::rethrow_exception(failure);
     } catch (const std::system_error& error) {
-        return error.code() == code;
+        return error.code() == last || (is_end_of_connection(error.code()) && is_end_of_connection(last));
     } catch (...) {
         return false;
     }
@@ -149,7 +156,7 @@ constexpr std::size_t longest_report = 4000;
 /// Errors: `std::bad_alloc`, and what the exception's `what` throws.
 std::string describe(const ServeFailure& failure, std::uint64_t left_out) {
     std::string text = "serve: the handler of " +
-                       (failure.peer ? to_string(*failure.peer) : "a peer that has gone") + " failed: ";
+                       (failure.peer ? to_string(*failure.peer) : "a peer of unknown address") + " failed: ";
     text += describe_failure(failure);
     if (text.size() > longest_report) text.resize(longest_report);
     if (left_out != 0) text += " (" + std::to_string(left_out) + " others since the last report)";

@@ -508,13 +508,13 @@ void Core::detach(Source& source) noexcept {
     if (slot.use == Slot::Use::interest) {
         if (has_kernel) core.selector_->remove(slot);
     } else {
+        const bool somebody_waits = slot.waiting(false) != nullptr || slot.waiting(true) != nullptr;
         if (has_kernel) core.selector_->detach(slot);
         reader = slot.waiting(false);
         writer = slot.waiting(true);
         slot.bits = 0;
         if (SourceWatch* watch = std::exchange(slot.watch, nullptr)) {
-            if (reader != nullptr || writer != nullptr)
-                watch->note_error(-static_cast<std::int32_t>(errc::closed));
+            if (somebody_waits) watch->note_error(-static_cast<std::int32_t>(errc::closed));
             watch->source_closed(slot.moved);
         }
     }

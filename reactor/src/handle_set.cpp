@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::size_t bits = 64;
 constexpr std::size_t first_size = 4;
-// No system gives as many.
-constexpr std::uintptr_t end_of_handles = std::uintptr_t{1} << 30;
+// For two megabytes; Linux's own default limit is a sixteenth of it (proc_sys_fs(5), nr_open).
+constexpr std::uintptr_t end_of_handles = std::uintptr_t{1} << 24;
 
 std::uintptr_t number_of(NativeHandle handle) noexcept {
     return static_cast<std::uintptr_t>(handle) / native_handle_step;

@@ -9,18 +9,17 @@
 
 namespace leat::detail {
 
-/// The handles of a queue's sources: finds a second source of the same handle, which no kernel but Linux's epoll
-/// refuses.
+/// The handles of a queue's sources. It finds a second source of one handle, which only Linux's epoll refuses by
+/// itself.
 ///
-/// One bit for each handle, as systems number them from the smallest free one. It allocates when it grows, and never
-/// shrinks.
+/// One bit for each handle, as systems give small numbers first. It allocates when it grows, and never shrinks.
 ///
 /// Thread-safety: under the core's lock.
 class HandleSet {
 public:
     enum class Added { yes, is_there_already, no_memory };
 
-    /// A number that is no handle is added any number of times: the kernel refuses it.
+    /// Of a number that is no handle, or of 2^24 and beyond, a second one is not found.
     Added add(NativeHandle handle) noexcept;
     void remove(NativeHandle handle) noexcept;
 

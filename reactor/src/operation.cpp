@@ -14,6 +14,8 @@ std::error_code detail::OperationRecord::error() const noexcept {
 }
 
 void detail::OperationRecord::note_failure() const noexcept {
+    // Its slot may be another source's by now, and `Core::detach` has noted it.
+    if (error_ == -static_cast<std::int32_t>(errc::closed)) return;
     if (slot_->watch != nullptr) slot_->watch->note_error(error_);
 }
 

@@ -85,6 +85,17 @@ int open_anew(const struct stat& status) noexcept {
     return -1;
 }
 
+/// A message may be written between a call of the program's and its look at `errno`.
+class KeptErrno {
+public:
+    KeptErrno() noexcept : before_(errno) {}
+    KeptErrno(const KeptErrno&) = delete;
+    ~KeptErrno() { errno = before_; }
+
+private:
+    int before_;
+};
+
 /// Holds SIGPIPE back on this thread while it writes, and takes the one away that a write raises.
 class WithoutSigpipe {
 public:
@@ -185,6 +196,7 @@ private:
 }  // namespace
 
 std::optional<std::size_t> write_what_fits(std::string_view text) noexcept {
+    const KeptErrno kept;
     const WithoutSigpipe guard;
     const Output output;
     if (!output.is_open()) return std::nullopt;

@@ -205,7 +205,7 @@ void PoolCore::leave_own_thread() noexcept {
     threads_.erase(own);
 }
 
-/// Locked, of a call that runs: whether nobody waits for it, nor is to.
+/// Under the lock; `job` runs. Whether the end of the pool does not wait for it.
 bool PoolCore::is_left_alone(const OffloadJob& job) noexcept {
     return job.runner_ == std::this_thread::get_id() ||
            job.stage_.load(std::memory_order_relaxed) == OffloadJob::Stage::abandoned;

@@ -79,14 +79,13 @@ std::unique_ptr<const std::string> describe_innermost_wait(const TaskFrame& task
 
 void throw_deadline_exceeded(const char* what, const std::string* where) {
     const std::error_code code = make_error_code(errc::deadline_exceeded);
-    std::string text;
     try {
-        text = what;
+        std::string text(what);
         if (where != nullptr) text += ": " + *where;
+        throw std::system_error(code, text);
     } catch (const std::bad_alloc&) {
         throw std::system_error(code, what);
     }
-    throw std::system_error(code, text);
 }
 
 }  // namespace detail

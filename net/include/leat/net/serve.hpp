@@ -57,7 +57,7 @@ struct ServeFailure {
     /// Its text, and that of the failures which are attached to it: `describe_failure`. The tasks that it has
     /// left: `async_trace`. Both are in <leat/runtime/failures.hpp>.
     std::exception_ptr exception;
-    /// Empty if the peer was gone before the connection was served.
+    /// Empty if it is not known: the peer was gone before it was asked for, or memory ran out.
     std::optional<Address> peer;
     /// Whether it is an error of the connection's own socket that its peer or the network has caused, or the
     /// end of the stream in the middle of something. Not: an error of another socket, a deadline, or a
@@ -105,7 +105,7 @@ struct ServeOptions {
     /// doubled each time up to `longest_pause`.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
-    /// Called for each handler that failed. By default the executor's diagnostic gets the peer's address, the
+    /// Called for each handler that failed or could not be started. By default the executor's diagnostic gets the peer's address, the
     /// failure as `describe_failure` gives it, and its `async_trace`, at most once a second; errors of a
     /// connection's own socket (`ServeFailure::is_of_connection`) are only counted, as peers reset
     /// connections all the time. It may take a `std::exception_ptr` instead.

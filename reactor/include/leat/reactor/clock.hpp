@@ -6,7 +6,7 @@
 #include <atomic>
 #include <chrono>
 
-// See wait.hpp.
+// Polymorphic, but never deleted through a base.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wnon-virtual-dtor"
 

@@ -215,8 +215,8 @@ private:
 
 template <class T>
 std::exception_ptr NextOperation<T>::exception() noexcept {
-    // Else it was at its end already.
-    if (child_ == nullptr) return nullptr;
+    // It was at its end already; or this is awaited again.
+    if (child_ == nullptr || generator_->promise_ == nullptr) return nullptr;
     Promise& promise = *generator_->promise_;
     promise.is_awaited_ = false;
     if (promise.item_ != nullptr) [[likely]]

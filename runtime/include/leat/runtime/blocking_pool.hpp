@@ -57,11 +57,11 @@ struct BlockingPoolStats {
 /// executor makes itself a pool with its first `offload`; several share one that `ExecutorOptions::blocking_pool` names.
 ///
 /// Thread-safety: any thread; `offload` in tasks.
-/// Lifetime:      destroying it drops what is queued, whose tasks are given `leat::errc::closed`, and waits
-///                for what runs, but not for a call that was abandoned (`offload_detached`), nor, if a call
-///                holds the last reference to it, for that one. What still runs at the deadline is named in
-///                a notice, by where it was offloaded, and left to itself. In a forked child it has no
-///                threads: offloading fails with `leat::errc::forked`, and destroying it does nothing.
+/// Lifetime:      destroying it drops queued calls, whose tasks get `leat::errc::closed`, and waits for running
+///                ones. It does not wait for abandoned calls (`offload_detached`), nor for the call on whose
+///                thread it is destroyed. Calls that still run at the deadline are logged with the line that
+///                offloaded them, and go on. In a forked child the pool has no threads: offloading fails
+///                with `leat::errc::forked`, and destroying it does nothing.
 class BlockingPool {
 public:
     /// Errors: of the kernel, as `std::system_error`. No thread is started here.

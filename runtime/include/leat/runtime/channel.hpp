@@ -209,11 +209,8 @@ public:
             static_cast<ChannelSendOperation<T>&>(senders_.first()).found_closed_ = true;
             senders_.hand_over();
         }
-        while (!receivers_.is_empty()) {
-            // Of one that is awaited again, what it brought last.
-            static_cast<detail::ChannelReceiver<T>&>(receivers_.first()).value_.reset();
+        while (!receivers_.is_empty())
             receivers_.hand_over();
-        }
     }
 
     bool is_closed() const noexcept { return is_closed_; }
@@ -288,9 +285,9 @@ bool detail::ChannelReceiver<T>::await_ready() noexcept {
 template <class T>
 bool detail::ChannelReceiver<T>::take_or_wait() noexcept {
     if (channel_->take(value_, &this->executor())) return go_on();
-    if (!channel_->is_closed_) return wait_in(channel_->receivers_);
     // Of one that is awaited again, what it brought last.
     value_.reset();
+    if (!channel_->is_closed_) return wait_in(channel_->receivers_);
     return go_on();
 }
 

@@ -46,11 +46,8 @@ struct ResultQueue {
     /// One that is in flight has ended, with a result or without.
     void land() noexcept {
         --in_flight;
-        while (in_flight == 0 && !waiting.is_empty()) {
-            // Of one that is awaited again, what it brought last.
-            static_cast<NextResultOperation<T>&>(waiting.first()).result_.reset();
+        while (in_flight == 0 && !waiting.is_empty())
             waiting.hand_over();
-        }
     }
 };
 
@@ -104,8 +101,9 @@ public:
             queue_->results.pop_front();
             return go_on();
         }
-        if (queue_->in_flight != 0) return wait_in(queue_->waiting);
+        // Of one that is awaited again, what it brought last.
         result_.reset();
+        if (queue_->in_flight != 0) return wait_in(queue_->waiting);
         return go_on();
     }
     std::optional<T> await_resume() noexcept { return std::move(result_); }

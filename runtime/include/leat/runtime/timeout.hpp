@@ -123,8 +123,8 @@ public:
 
     value_type await_resume() {
         expiry_.disarm();
-        if (has_timed_out_)
-            throw std::system_error(make_error_code(errc::deadline_exceeded), "leat: " + A::describe());
+        if (has_timed_out_) [[unlikely]]
+            throw_late();
         return A::await_resume();
     }
 
@@ -154,6 +154,14 @@ protected:
     }
 
 private:
+    [[noreturn]] void throw_late() const {
+        const std::error_code code = make_error_code(errc::deadline_exceeded);
+        try {
+            throw std::system_error(code, "leat: " + A::describe());
+        } catch (const std::bad_alloc&) {
+            throw std::system_error(code, "leat");
+        }
+    }
     void arm() noexcept {
         TimePoint deadline = limit_.deadline(this->executor());
         // One around it that comes first ends this wait, too.

@@ -36,7 +36,7 @@ class TaskAwaiterBase;
 [[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
 // What was to give a task or its result has none: it was moved from, or has given it before.
 [[noreturn]] void stop_for_spent_task() noexcept;
-// The same of one read, write, accept, …, that is awaited a second time.
+// For an operation (a read, a write, an accept, …) that is awaited a second time: logs that, and aborts.
 [[noreturn]] void stop_for_spent_operation() noexcept;
 // A destructor has thrown `failure` while its coroutine is destroyed: says so, and terminates the program.
 [[noreturn]] void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept;
@@ -181,14 +181,15 @@ public:
     /// `withdrawn()`, now or when that has ended; a result that is there already is delivered instead.
     virtual void cancel() noexcept = 0;
 
-    /// The same, but a wait that runs tasks gives the first one that is still to be asked, if any, instead of asking it itself: so
-    /// a tree of them, however deep, is asked in a loop. If there are more, it calls `walk.come_back_to(*this)` first.
+    /// Like `cancel`, for waits that run tasks: returns the first task to cancel, or null, and does not cancel it
+    /// itself. So a tree is cancelled in a loop, however deep it is. A wait with more tasks calls
+    /// `walk.come_back_to(*this)` first.
     virtual TaskFrame* cancel_or_pass(detail::CancelWalk& walk) noexcept {
         static_cast<void>(walk);
         cancel();
         return nullptr;
     }
-    /// Of one that called `come_back_to`: the next task to ask, until null. Meanwhile none of its tasks ends.
+    /// For a wait that called `come_back_to`: the next task to cancel, or null. None of its tasks ends meanwhile.
     virtual TaskFrame* next_to_cancel() noexcept { return nullptr; }
 
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
@@ -240,7 +241,7 @@ protected:
     /// For `await_ready`, of one that need not wait: true, or it gives way, so that one that never waits lets others run now
     /// and then, too.
     inline bool go_on() noexcept;
-    /// `cancel` of a wait that has a `cancel_or_pass`.
+    /// Implements `cancel` for a wait that overrides `cancel_or_pass`.
     void cancel_all() noexcept;
     /// Ends a cancelled wait, when nothing of it is under way any more: the task is unwound.
     virtual void withdrawn() noexcept;
@@ -253,7 +254,7 @@ private:
     friend class detail::CancelWalk;
     friend class detail::TaskAwaiterBase;
     friend void note_line(Wait& wait, std::source_location line) noexcept;
-    // In the executor's queue of ready or of unwinding tasks, or in a cancellation, and only there of a value.
+    // The next in the executor's queue of ready or unwinding waits, or in a `CancelWalk`; else not initialised.
     Wait* next_;
 };
 
