@@ -42,10 +42,11 @@ endfunction()
 # has the name of a backend is about that one alone, and there only if this build has it. NOISY names the
 # suites that must hold on the shim of kqueue while it makes noise, too: spurious events and false ends
 # (tests/support/kqueue_shim); and on io_uring with queues of eight. RINGS names those that must hold on
-# rings of every size and kind. ONCE names those that run over every backend by themselves. POSIX names
-# those about what only such systems have; a case of another suite that is so has the label `posix`, and one
-# about backends that learn of readiness and make the calls themselves `readiness`. A case with the label
-# `one_batch` hangs on two events that come in one batch, which noise does not promise.
+# rings of every size and kind. ONCE names those that run over every backend by themselves, or to which it
+# makes no difference. POSIX names those about what only such systems have; a case of another suite that is
+# so has the label `posix`, and one about backends that learn of readiness and make the calls themselves
+# `readiness`. A case with the label `one_batch` hangs on two events that come in one batch, which noise
+# does not promise.
 function(leat_add_tests layer)
     cmake_parse_arguments(arg "" "" "FILES;SUPPORT;THREADS;NOISY;RINGS;ONCE;POSIX" ${ARGN})
     set(executable ${layer}_tests)

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: BSL-1.0
-// However deep tasks are nested, and in whatever: nothing that goes down or up the tree takes stack for a level.
+// SPDX-License-Identifier: BSL-1.0 However deep tasks are nested, and in whatever: nothing that goes down
+// or up the tree takes stack for a level.
 #include <leat/runtime/cancel_scope.hpp>
 #include <leat/runtime/dump.hpp>
 #include <leat/runtime/executor.hpp>

@@ -10,18 +10,30 @@
 
 namespace leat::test {
 
+/// What the environment variable `name` says, or else `usual`.
+///
+/// Errors: `std::invalid_argument` if that is no number.
+inline std::uint64_t number_from_environment(const char* name, std::uint64_t usual) {
+    const char* wanted = std::getenv(name);
+    if (wanted == nullptr || *wanted == '\0') return usual;
+    char* end = nullptr;
+    const unsigned long long number = std::strtoull(wanted, &end, 10);
+    if (*end != '\0') throw std::invalid_argument(std::string(name) + " is not a number: " + wanted);
+    return number;
+}
+
 /// How many steps a random test takes: `usual`, or what the environment variable LEAT_STRESS says.
 ///
 /// Errors: `std::invalid_argument` if that is no number.
 inline std::size_t stress_iterations(std::size_t usual) {
-    const char* wanted = std::getenv("LEAT_STRESS");
-    if (wanted == nullptr || *wanted == '\0') return usual;
-    char* end = nullptr;
-    unsigned long long iterations = std::strtoull(wanted, &end, 10);
-    if (*end != '\0')
-        throw std::invalid_argument(std::string("LEAT_STRESS is not a number of iterations: ") + wanted);
-    return static_cast<std::size_t>(iterations);
+    return static_cast<std::size_t>(number_from_environment("LEAT_STRESS", usual));
 }
+
+/// The seed that a test of many seeds begins with: `usual`, or what LEAT_SEED says, to see one again that
+/// has failed.
+///
+/// Errors: the same.
+inline std::uint64_t first_seed(std::uint64_t usual) { return number_from_environment("LEAT_SEED", usual); }
 
 /// Random numbers that are the same everywhere, as the standard's distributions are not.
 class Random {

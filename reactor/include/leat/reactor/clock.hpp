@@ -48,7 +48,8 @@ public:
     /// Whether time stands still until somebody moves it; a wait then never sleeps for it.
     virtual bool is_virtual() const noexcept { return false; }
 
-    /// Of a virtual clock: whether an idle executor moves it although another thread might have something for it.
+    /// Of a virtual clock: whether an idle executor moves it although another thread might have something
+    /// for it.
     virtual bool is_of_one_thread() const noexcept { return false; }
 
     /// For an idle executor: moves a virtual clock to `to`. Other clocks move by themselves.
@@ -61,10 +62,11 @@ const Clock& steady_clock() noexcept;
 
 /// A clock for tests: it moves when told, and an idle Executor moves it to its next deadline.
 ///
-/// It stands while anything might still come from outside: while an operation is in flight, a call runs on another
-/// thread (`offload`, `Remote::call`), or a `Remote` is held, since its holder may be another thread. `cancel_on`,
-/// `callback`, group handles and awaitables of other libraries hold one while they wait. A test that does all of
-/// it on the executor's own thread says so, and what sleeps beside them is then in virtual time, too:
+/// It stands while anything might still come from outside: while an operation is in flight, a call runs on
+/// another thread (`offload`, `Remote::call`), or a `Remote` is held, since its holder may be another
+/// thread. `cancel_on`, `callback`, group handles and awaitables of other libraries hold one while they
+/// wait. A test that does all of it on the executor's own thread says so, and what sleeps beside them is
+/// then in virtual time, too:
 ///
 ///     leat::VirtualClock clock(leat::VirtualClock::Remotes::of_one_thread);
 ///
@@ -78,8 +80,8 @@ public:
     enum class Remotes {
         /// Any thread: the clock stands while one is held.
         of_any_thread,
-        /// The executor's own: the clock does not stand for them, and a deadlock among them is reported. What another thread
-        /// brings all the same arrives at whatever time it is by then.
+        /// The executor's own: the clock does not stand for them, and a deadlock among them is reported.
+        /// What another thread brings all the same arrives at whatever time it is by then.
         of_one_thread
     };
     explicit VirtualClock(Remotes remotes) noexcept;

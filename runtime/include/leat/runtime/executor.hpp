@@ -276,8 +276,8 @@ public:
     /// Resumes the wait's task after the next poll for I/O.
     void make_ready_after_io(Wait& wait) noexcept;
 
-    /// Around a call that one of its tasks waits for and that runs on another thread: a virtual clock stands meanwhile, even
-    /// one of a single thread.
+    /// Around a call that one of its tasks waits for and that runs on another thread: a virtual clock
+    /// stands meanwhile, even one of a single thread.
     void call_elsewhere_begins() noexcept { ++calls_elsewhere_; }
     void call_elsewhere_ended() noexcept { --calls_elsewhere_; }
 

@@ -99,8 +99,8 @@ class Inbox;
 
 /// An executor as other threads see it.
 ///
-/// While one is held, the executor's virtual clock (in tests) neither jumps nor reports a deadlock, unless it is
-/// `of_one_thread` (`leat::VirtualClock`).
+/// While one is held, the executor's virtual clock (in tests) neither jumps nor reports a deadlock, unless
+/// it is `of_one_thread` (`leat::VirtualClock`).
 ///
 /// Thread-safety: any thread. Copying is cheap.
 /// Lifetime:      may outlive the executor: its calls then fail with `leat::errc::closed`. In a forked child they fail with

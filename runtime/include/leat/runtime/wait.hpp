@@ -360,10 +360,11 @@ void cancel_waits(TaskFrame& task) noexcept;
 
 namespace detail {
 
-/// A cancellation on its way down a tree of tasks, depth first. What it has to come back to is in a list through the waits
-/// themselves, so it takes neither stack nor memory for a level.
+/// A cancellation on its way down a tree of tasks, depth first. What it has to come back to is in a list
+/// through the waits themselves, so it takes neither stack nor memory for a level.
 ///
-/// A wait is in one at most, since its scope is marked once; and it is in no queue of the executor's, since it waits for its tasks.
+/// A wait is in one at most, since its scope is marked once; and it is in no queue of the executor's, since
+/// it waits for its tasks.
 class CancelWalk {
 public:
     CancelWalk() noexcept = default;
