@@ -62,6 +62,8 @@ using namespace leat;
 using namespace leat::test;
 using namespace std::chrono_literals;
 
+namespace random_trees_test {
+
 namespace {
 
 class Failure : public std::exception {};
@@ -657,3 +659,5 @@ BOOST_AUTO_TEST_CASE(everything_ends_and_comes_back_whatever_fails_or_is_cancell
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace random_trees_test
