@@ -86,7 +86,7 @@ using ChildPointer = std::unique_ptr<GroupChild, GroupChild::Disposer>;
 /// A child that remembers when it was started, and by which line.
 class RecordedChild : public GroupChild {
 public:
-    explicit RecordedChild(TaskGroup& group, std::source_location spawned = {}) noexcept
+    RecordedChild(TaskGroup& group, std::source_location spawned) noexcept
         : GroupChild(group), spawned_(spawned) {}
 
     std::source_location spawned() const noexcept override { return spawned_; }

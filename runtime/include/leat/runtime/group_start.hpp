@@ -28,7 +28,7 @@ class StartWait;
 /// A child that somebody waits for, until it says that it is ready.
 class StartedChild : public RecordedChild {
 public:
-    explicit StartedChild(TaskGroup& group) noexcept : RecordedChild(group) {}
+    explicit StartedChild(TaskGroup& group) noexcept : RecordedChild(group, std::source_location()) {}
 
     TaskFrame* task_to_cancel() noexcept override;
 
