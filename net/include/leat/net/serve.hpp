@@ -159,16 +159,24 @@ private:
     bool stopping_ = false;
 };
 
+class ConnectionHandler;
+
 namespace detail {
 
 template <class F>
 consteval bool check_handler() {
-    static_assert(std::is_invocable_r_v<Task<>, std::decay_t<F>&, TcpStream>,
-                  "leat: the handler of a connection takes a leat::TcpStream and returns a leat::Task<>");
-    static_assert(std::is_copy_constructible_v<std::decay_t<F>>,
-                  "leat: the handler of a connection is copied: let it hold what cannot be copied by a "
-                  "std::shared_ptr");
-    return check_named<F>();
+    using Handler = std::decay_t<F>;
+    // Asked also while it is found out whether one can be copied.
+    if constexpr (!std::same_as<Handler, ConnectionHandler>) {
+        static_assert(std::is_invocable_r_v<Task<>, Handler&, TcpStream>,
+                      "leat: the handler of a connection takes a leat::TcpStream and returns a leat::Task<>");
+        static_assert(std::is_copy_constructible_v<Handler>,
+                      "leat: the handler of a connection is copied: let it hold what cannot be copied by a "
+                      "std::shared_ptr");
+        return check_named<F>();
+    } else {
+        return true;
+    }
 }
 
 }  // namespace detail
