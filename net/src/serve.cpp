@@ -112,8 +112,15 @@ bool is_done_by_peer(const std::error_code& error) noexcept {
 
 /// Which of these a connection that has broken gives depends on the call that finds it.
 bool is_end_of_connection(const std::error_code& error) noexcept {
-    return error == std::errc::connection_reset || error == std::errc::broken_pipe ||
-           error == std::errc::connection_aborted || error == std::errc::not_connected;
+    if (error == make_error_code(errc::unexpected_end)) return true;
+    // A deadline of leat's compares equal to `timed_out`.
+    if (error.category() != std::system_category() && error.category() != std::generic_category())
+        return false;
+    for (std::errc each : {std::errc::broken_pipe, std::errc::connection_aborted, std::errc::connection_reset,
+                           std::errc::host_unreachable, std::errc::network_down, std::errc::network_reset,
+                           std::errc::network_unreachable, std::errc::not_connected, std::errc::timed_out})
+        if (error == each) return true;
+    return false;
 }
 
 /// Whether it is the error `last`, or another that the same broken connection gives.
@@ -153,11 +160,25 @@ bool is_of_connection(const std::exception_ptr& failure, const std::error_code& 
 // What a handler throws may have the peer's bytes in it.
 constexpr std::size_t longest_report = 4000;
 
+/// `text`, without control characters: they could forge a line of the log, or reach the terminal.
+std::string without_controls(std::string_view text) {
+    constexpr const char* digits = "0123456789abcdef";
+    std::string clean;
+    for (char each : text) {
+        const auto byte = static_cast<unsigned char>(each);
+        if (byte >= ' ' && byte != 0x7f)
+            clean += each;
+        else
+            clean += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+    }
+    return clean;
+}
+
 /// Errors: `std::bad_alloc`, and what the exception's `what` throws.
 std::string describe(const ServeFailure& failure, std::uint64_t left_out) {
     std::string text = "serve: the handler of " +
                        (failure.peer ? to_string(*failure.peer) : "a peer of unknown address") + " failed: ";
-    text += describe_failure(failure);
+    text += without_controls(describe_failure(failure));
     if (text.size() > longest_report) text.resize(longest_report);
     if (left_out != 0) text += " (" + std::to_string(left_out) + " others since the last report)";
     std::string trace = async_trace(failure);

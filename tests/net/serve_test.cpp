@@ -10,6 +10,7 @@
 #include <leat/runtime/failures.hpp>
 #include <leat/runtime/finally.hpp>
 #include <leat/runtime/sleep.hpp>
+#include <leat/runtime/task_group.hpp>
 #include <leat/runtime/timeout.hpp>
 #include <leat/runtime/when_all.hpp>
 
@@ -17,11 +18,14 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <deque>
+#include <functional>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -219,6 +223,50 @@ BOOST_AUTO_TEST_CASE(mistake_in_a_handler_is_reported_with_the_peer_and_the_trac
     BOOST_TEST(notices[0].find(expected) != std::string::npos, notices[0]);
     BOOST_TEST(notices[0].find("throw_at_once") != std::string::npos, notices[0]);
     BOOST_TEST(notices[0].find("serve_test.cpp:") != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(text_of_a_failure_cannot_forge_a_line_of_the_log) {
+    auto throw_what_the_peer_says = [](TcpStream) -> Task<> {
+        throw std::runtime_error("no\nleat: all is well\x1b[31m\x7f");
+    };
+
+    serve_during(throw_what_the_peer_says, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find(R"(no\x0aleat: all is well\x1b[31m\x7f)") != std::string::npos, notices[0]);
+}
+
+BOOST_AUTO_TEST_CASE(reset_that_a_reader_and_a_writer_find_at_once_is_the_connections_own) {
+    auto read_and_write = [](TcpStream peer) -> Task<> {
+        std::array<std::byte, 10> first{};
+        co_await peer.read_exactly(first);
+        std::vector<std::byte> answer(20'000'000);
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(
+                [](TcpStream& stream) -> Task<> {
+                    std::array<std::byte, 1000> rest{};
+                    co_await stream.read_exactly(rest);
+                },
+                std::ref(peer));
+            co_await peer.write_all(answer);
+        };
+        co_await task_group(body);
+    };
+
+    serve_during(read_and_write, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await stream.write_all(std::string_view("0123456789"));
+        std::array<std::byte, 1> one{};
+        co_await stream.read_exactly(one);
+        stream.set_linger(0s);
+        stream.close();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST(notices.empty(), (notices.empty() ? std::string() : notices[0]));
 }
 
 BOOST_AUTO_TEST_CASE(handler_that_throws_before_it_gives_a_task_is_reported_with_the_peer) {

@@ -100,19 +100,29 @@ Terminal become_session_at_terminal() {
 }
 
 /// From here on the process is given no more descriptors.
-void forbid_descriptors() {
-    rlimit none{};
-    checked(::getrlimit(RLIMIT_NOFILE, &none), "getrlimit");
-    // Not zero: poll(2) would refuse to ask about one.
-    none.rlim_cur = 1;
-    checked(::setrlimit(RLIMIT_NOFILE, &none), "setrlimit");
-}
+/// While it exists, if it is to.
+class ForbidDescriptors {
+public:
+    explicit ForbidDescriptors(bool forbids) {
+        checked(::getrlimit(RLIMIT_NOFILE, &before_), "getrlimit");
+        rlimit none = before_;
+        // Not zero: poll(2) would refuse to ask about one.
+        if (forbids) none.rlim_cur = 1;
+        checked(::setrlimit(RLIMIT_NOFILE, &none), "setrlimit");
+    }
+    ForbidDescriptors(const ForbidDescriptors&) = delete;
+    ~ForbidDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+    rlimit before_{};
+};
 
 /// Logs more than anything holds that nobody reads. A child that waits for a reader is killed.
 void log_more_than_fits(bool forbids_descriptors) {
     ::alarm(60);
     Executor executor;
-    if (forbids_descriptors) forbid_descriptors();
+    // No longer than that: sanitizers need descriptors.
+    const ForbidDescriptors forbid(forbids_descriptors);
     for (int i = 0; i < 5000; ++i)
         executor.notice_always("a message");
 }

@@ -201,6 +201,20 @@ BOOST_FIXTURE_TEST_CASE(token_without_a_source_never_stops_anything, VirtualTime
     BOOST_TEST((elapsed() == Duration(2s)));
 }
 
+BOOST_FIXTURE_TEST_CASE(body_may_take_its_token_by_reference, VirtualTime) {
+    bool was_asked = false;
+    run([&]() -> Task<> {
+        auto body = [&](const std::stop_token& token) -> Task<> {
+            co_await sleep_for(1s);
+            was_asked = token.stop_requested();
+        };
+        co_await with_stop_token(body);
+    });
+
+    BOOST_TEST(!was_asked);
+    BOOST_TEST(elapsed() == 1s);
+}
+
 BOOST_FIXTURE_TEST_CASE(failure_of_the_task_passes, VirtualTime) {
     std::stop_source source;
     auto fail = []() -> Task<int> {

@@ -60,8 +60,8 @@ struct ServeFailure {
     /// Empty if it is not known: the peer was gone before it was asked for, or memory ran out.
     std::optional<Address> peer;
     /// Whether it is an error of the connection's own socket that its peer or the network has caused, or the
-    /// end of the stream in the middle of something. Not: an error of another socket, a deadline, or a
-    /// mistake in the use of this one.
+    /// end of the stream in the middle of something. Not: a deadline, a mistake in the use of this one, or an
+    /// error of another socket, unless this connection has broken as well.
     bool is_of_connection;
 
     operator const std::exception_ptr&() const noexcept { return exception; }

@@ -128,7 +128,9 @@ public:
         : StopRequestingScope(std::move(other)), callable_(std::forward<Body>(other.callable_)) {}
 
     void await_suspend(TaskHandle) {
-        task_type task = callable_(source_.get_token());
+        token_ = source_.get_token();
+        // As a temporary, but a body that takes it by reference may keep it as long as it runs.
+        task_type task = callable_(static_cast<std::stop_token&&>(token_));
         if (environment().is_cancelled()) source_.request_stop();
         run(task.release().promise());
     }
@@ -138,6 +140,7 @@ public:
 
 private:
     Body callable_;
+    std::stop_token token_;
 };
 
 }  // namespace detail
