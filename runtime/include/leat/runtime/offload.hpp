@@ -110,6 +110,8 @@ public:
     explicit TypedOffload(std::in_place_t, C&& callable, A&&... arguments)
         : OffloadJob(takes_stop_token),
           stored_(std::in_place, std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
+    // Also if what was given has a destructor that may throw: that ends the program.
+    ~TypedOffload() noexcept override {}
 
     value_type take() { return result_.take(); }
 

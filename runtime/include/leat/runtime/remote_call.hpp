@@ -144,6 +144,8 @@ public:
     TypedCall(Remote&& target, C&& callable, A&&... arguments)
         : CallState(std::move(target)),
           stored_(std::in_place, std::in_place, std::forward<C>(callable), std::forward<A>(arguments)...) {}
+    // Also if what was given has a destructor that may throw: that ends the program.
+    ~TypedCall() noexcept override {}
 
     value_type take() { return result_.take(); }
 
