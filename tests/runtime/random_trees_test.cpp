@@ -323,8 +323,8 @@ private:
         std::optional<std::stop_source> source(std::in_place);
         Target target(targets_, &*source,
                       [](void* what) { static_cast<std::stop_source*>(what)->request_stop(); });
-        auto body = [this, depth](const std::stop_token& token) -> Task<> {
-            co_await cancel_on(token, act(depth));
+        auto body = [this, depth](std::stop_token token) -> Task<> {
+            co_await cancel_on(std::move(token), act(depth));
         };
         if (random_.once_in(2))
             co_await cancel_on(source->get_token(), act(depth));
