@@ -9,10 +9,11 @@
 
 namespace leat::detail {
 
-/// The handles of a queue's sources. It finds a second source of one handle, which only Linux's epoll refuses by
-/// itself.
+/// The handles of a queue's sources. It finds a second source of one handle, which only Linux's epoll
+/// refuses by itself.
 ///
-/// One bit for each handle, as systems give small numbers first. It allocates when it grows, and never shrinks.
+/// One bit for each handle, as systems give small numbers first. It allocates when it grows, and never
+/// shrinks.
 ///
 /// Thread-safety: under the core's lock.
 class HandleSet {

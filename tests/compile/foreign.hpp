@@ -4,7 +4,8 @@
 #include <coroutine>
 #include <exception>
 
-/// The coroutine type of another library; one type for each number, since a compiler reports a mistake once for each.
+/// The coroutine type of another library; one type for each number, since a compiler reports a mistake once
+/// for each.
 template <int number>
 struct Foreign {
     struct promise_type {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the library calls of a program's own on an executor's thread, place by place, and what holds when that misbehaves: the
-// table of docs/user-code.md. Deaths are in posix_test.cpp.
+// What the library calls of a program's own on an executor's thread, place by place, and what holds when
+// that misbehaves: the table of docs/user-code.md. Deaths are in posix_test.cpp.
 #include <leat/runtime/async_generator.hpp>
 #include <leat/runtime/blocking_pool.hpp>
 #include <leat/runtime/broadcast.hpp>

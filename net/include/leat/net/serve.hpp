@@ -105,10 +105,10 @@ struct ServeOptions {
     /// doubled each time up to `longest_pause`.
     Duration shortest_pause = std::chrono::milliseconds(5);
     Duration longest_pause = std::chrono::seconds(1);
-    /// Called for each handler that failed or could not be started. By default the executor's diagnostic gets the peer's address, the
-    /// failure as `describe_failure` gives it, and its `async_trace`, at most once a second; errors of a
-    /// connection's own socket (`ServeFailure::is_of_connection`) are only counted, as peers reset
-    /// connections all the time. It may take a `std::exception_ptr` instead.
+    /// Called for each handler that failed or could not be started. By default the executor's diagnostic
+    /// gets the peer's address, the failure as `describe_failure` gives it, and its `async_trace`, at most
+    /// once a second; errors of a connection's own socket (`ServeFailure::is_of_connection`) are only
+    /// counted, as peers reset connections all the time. It may take a `std::exception_ptr` instead.
     std::function<void(const ServeFailure&)> on_failure;
     /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
     /// server. What it throws, `serve` throws.
@@ -182,8 +182,8 @@ consteval bool check_handler() {
 }  // namespace detail
 
 /// A handler: called with each connection, which it owns. `serve` keeps the handler until the last connection
-/// has ended, so a coroutine lambda with captures is safe. GCC 12 wants one that owns what it captures to have a
-/// name: it does not compile otherwise.
+/// has ended, so a coroutine lambda with captures is safe. GCC 12 wants one that owns what it captures to
+/// have a name: it does not compile otherwise.
 class ConnectionHandler : public std::function<Task<>(TcpStream)> {
 public:
     template <class F, bool = detail::check_handler<F>()>

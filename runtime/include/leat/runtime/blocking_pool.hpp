@@ -57,7 +57,8 @@ struct BlockingPoolStats {
 /// executor makes itself a pool with its first `offload`; several share one that `ExecutorOptions::blocking_pool` names.
 ///
 /// Thread-safety: any thread; `offload` in tasks.
-/// Lifetime:      destroying it drops queued calls, whose tasks get `leat::errc::closed`, and waits for running
+/// Lifetime:      destroying it drops queued calls, whose tasks get `leat::errc::closed`, and waits for
+/// running
 ///                ones. It does not wait for abandoned calls (`offload_detached`), nor for the call on whose
 ///                thread it is destroyed. Calls that still run at the deadline are logged with the line that
 ///                offloaded them, and go on. In a forked child the pool has no threads: offloading fails

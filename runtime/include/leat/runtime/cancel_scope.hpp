@@ -84,8 +84,8 @@ struct MaybeValue<T&> {
 
 }  // namespace detail
 
-/// A value that may be missing: `std::optional<T>`; for void a bool that says whether the end was reached; for a reference a
-/// pointer, null if it is missing.
+/// A value that may be missing: `std::optional<T>`; for void a bool that says whether the end was reached;
+/// for a reference a pointer, null if it is missing.
 template <class T>
 using Maybe = typename detail::MaybeValue<T>::type;
 

@@ -43,7 +43,8 @@ concept ReadableBytes = requires(B&& bytes) {
     { std::size(bytes) } -> std::convertible_to<std::size_t>;
 };
 
-/// Text, which is written as its bytes: a literal, without the NUL at its end, or what converts to a `std::string_view`.
+/// Text, which is written as its bytes: a literal, without the NUL at its end, or what converts to a
+/// `std::string_view`.
 ///
 /// Lifetime: that of the text, which outlives the await.
 class TextBytes {

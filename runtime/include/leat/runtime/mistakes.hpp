@@ -2,9 +2,9 @@
 //
 // What a caller can get wrong at compile time, and the one sentence that names it. Not for programs.
 //
-// A call that does not fit is taken by an overload of its own, or checked before anything else is compiled for it, so
-// that the sentence comes first and the compiler does not go on to list candidates. Each sentence begins with "leat:",
-// and each is tested: tests/compile.
+// A call that does not fit is taken by an overload of its own, or checked before anything else is compiled
+// for it, so that the sentence comes first and the compiler does not go on to list candidates. Each
+// sentence begins with "leat:", and each is tested: tests/compile.
 #pragma once
 
 #include <leat/reactor/config.hpp>
@@ -152,8 +152,8 @@ class RefusedTask : public RefusedAwait {
 template <class Object, class Given>
 inline constexpr bool can_store = std::is_constructible_v<Object, Given>;
 
-/// A child's callable and arguments as they were given; `Leading` is what the library puts before them. `Returned` is what
-/// the call must give.
+/// A child's callable and arguments as they were given; `Leading` is what the library puts before them.
+/// `Returned` is what the call must give.
 template <class Returned, class Leading, class Callable, class... Arguments>
 class ChildCall;
 template <class Returned, class... Leading, class Callable, class... Arguments>
@@ -207,7 +207,8 @@ public:
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
 
-// No trait tells a lambda's type. This compiler writes it as `…<lambda(int)>`, and closes what is made from one otherwise.
+// No trait tells a lambda's type. This compiler writes it as `…<lambda(int)>`, and closes what is made from
+// one otherwise.
 template <class T>
 consteval bool is_closure() {
     std::string_view name = __PRETTY_FUNCTION__;
@@ -223,9 +224,9 @@ consteval bool is_closure() {
     return name.substr(0, at).ends_with("<lambda");
 }
 
-/// `F` is what a forwarding reference was deduced as. GCC 12 destroys a temporary that no constructor has made, a lambda with
-/// captures or an aggregate, twice if it stands in an expression with `co_await`. A function cannot tell it from what was
-/// passed as `std::move(name)`, which would be right.
+/// `F` is what a forwarding reference was deduced as. GCC 12 destroys a temporary that no constructor has
+/// made, a lambda with captures or an aggregate, twice if it stands in an expression with `co_await`. A
+/// function cannot tell it from what was passed as `std::move(name)`, which would be right.
 template <class F>
 consteval bool is_destroyed_twice() {
     if constexpr (std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>)

@@ -56,8 +56,9 @@ std::unique_ptr<const std::string> describe_innermost_wait(const TaskFrame& task
 [[noreturn]] void throw_deadline_exceeded(const char* what, const std::string* where);
 }  // namespace detail
 
-/// The coroutine that awaits a wait: a `Task` or an `AsyncGenerator`, and nothing else, as a wait finds its executor and its
-/// scope in their frames. So the coroutine of another library does not compile if it awaits one.
+/// The coroutine that awaits a wait: a `Task` or an `AsyncGenerator`, and nothing else, as a wait finds its
+/// executor and its scope in their frames. So the coroutine of another library does not compile if it
+/// awaits one.
 ///
 /// Whoever writes a wait takes one in `await_suspend`. It holds nothing: the wait has its task from `attach`.
 class TaskHandle {
@@ -167,7 +168,8 @@ private:
 ///
 /// A leaf's protocol: whoever awaits it calls `attach`. `await_ready` asks `is_stopped()` first and, if so,
 /// returns false at once; otherwise it starts. It returns true with a result, or calls `suspend()` and returns
-/// false. `await_suspend(TaskHandle)` does nothing. Later, on the executor's thread, the leaf calls `resume_later()` once.
+/// false. `await_suspend(TaskHandle)` does nothing. Later, on the executor's thread, the leaf calls
+/// `resume_later()` once.
 ///
 /// Thread-safety: the executor's thread only.
 class alignas(8) Wait {
@@ -181,15 +183,16 @@ public:
     /// `withdrawn()`, now or when that has ended; a result that is there already is delivered instead.
     virtual void cancel() noexcept = 0;
 
-    /// Like `cancel`, for waits that run tasks: returns the first task to cancel, or null, and does not cancel it
-    /// itself. So a tree is cancelled in a loop, however deep it is. A wait with more tasks calls
+    /// Like `cancel`, for waits that run tasks: returns the first task to cancel, or null, and does not
+    /// cancel it itself. So a tree is cancelled in a loop, however deep it is. A wait with more tasks calls
     /// `walk.come_back_to(*this)` first.
     virtual TaskFrame* cancel_or_pass(detail::CancelWalk& walk) noexcept {
         static_cast<void>(walk);
         cancel();
         return nullptr;
     }
-    /// For a wait that called `come_back_to`: the next task to cancel, or null. None of its tasks ends meanwhile.
+    /// For a wait that called `come_back_to`: the next task to cancel, or null. None of its tasks ends
+    /// meanwhile.
     virtual TaskFrame* next_to_cancel() noexcept { return nullptr; }
 
     /// The wait in a few words, for a reader at night: "sleep, 25.8 s left".
@@ -254,7 +257,8 @@ private:
     friend class detail::CancelWalk;
     friend class detail::TaskAwaiterBase;
     friend void note_line(Wait& wait, std::source_location line) noexcept;
-    // The next in the executor's queue of ready or unwinding waits, or in a `CancelWalk`; else not initialised.
+    // The next in the executor's queue of ready or unwinding waits, or in a `CancelWalk`; else not
+    // initialised.
     Wait* next_;
 };
 
@@ -314,9 +318,10 @@ private:
 
     // Set when it begins.
     Environment* environment_;
-    // Who runs this task and learns of its end, with marks in the low bits. `is_awaited`: that is no more than a
-    // task which awaits it, so nobody need be asked what to do then. `is_starting`: that task is still on the
-    // stack, and goes on by itself; no parent: the end came while it was. `has_failed`: `exception_` is there.
+    // Who runs this task and learns of its end, with marks in the low bits. `is_awaited`: that is no more
+    // than a task which awaits it, so nobody need be asked what to do then. `is_starting`: that task is
+    // still on the stack, and goes on by itself; no parent: the end came while it was. `has_failed`:
+    // `exception_` is there.
     std::uintptr_t parent_ = 0;
     static constexpr std::uintptr_t is_awaited = 1, is_starting = 2, has_failed = 4;
     static constexpr std::uintptr_t marks = is_awaited | is_starting | has_failed;
@@ -422,7 +427,8 @@ public:
 
 namespace detail {
 
-/// What a `Task` and a request are in a coroutine that does not know them: it does not compile, with a sentence.
+/// What a `Task` and a request are in a coroutine that does not know them: it does not compile, with a
+/// sentence.
 template <class T>
 class TaskOnlyAwait {
 public:

@@ -54,8 +54,8 @@ template <detail::Awaitable... A>
         detail::as_task(std::move(awaitables))...);
 }
 
-/// The same for any number of tasks of one kind; gives a vector in their order, or nothing if they give nothing. Where they
-/// give references, the vector holds `std::reference_wrapper`s.
+/// The same for any number of tasks of one kind; gives a vector in their order, or nothing if they give
+/// nothing. Where they give references, the vector holds `std::reference_wrapper`s.
 template <class T>
 [[nodiscard]] detail::RangeOfBranches<detail::AllOf, T> when_all(std::vector<Task<T>>&& tasks) {
     return detail::RangeOfBranches<detail::AllOf, T>(std::move(tasks));

@@ -32,9 +32,9 @@ struct AnyOf {
 
 /// Runs all of these at the same time until the first of them has ended; the others are then cancelled and awaited.
 ///
-/// Gives a tuple of what may be missing: an `optional` for each, or a bool where there is no value, or a pointer to what a
-/// reference refers to. More than one may be there: a
-/// result that came before a loser could be cancelled is handed over, so nothing that was received, taken or locked is lost.
+/// Gives a tuple of what may be missing: an `optional` for each, or a bool where there is no value, or a
+/// pointer to what a reference refers to. More than one may be there: a result that came before a loser
+/// could be cancelled is handed over, so nothing that was received, taken or locked is lost.
 ///
 ///     auto [received, ticked] = co_await leat::when_any(stream.read(buffer), leat::sleep_for(1s));
 ///     if (received) ...
