@@ -58,8 +58,7 @@ struct BlockingPoolStats {
 ///
 /// Thread-safety: any thread; `offload` in tasks.
 /// Lifetime:      destroying it drops queued calls, whose tasks get `leat::errc::closed`, and waits for
-/// running
-///                ones. It does not wait for abandoned calls (`offload_detached`), nor for the call on whose
+///                running ones. It does not wait for abandoned calls (`offload_detached`), nor for the call on whose
 ///                thread it is destroyed. Calls that still run at the deadline are logged with the line that
 ///                offloaded them, and go on. In a forked child the pool has no threads: offloading fails
 ///                with `leat::errc::forked`, and destroying it does nothing.
