@@ -432,9 +432,14 @@ Task<> in_stop_callback_of_an_offload(Stage& stage) {
     auto body = [&](CancelScope& scope) -> Task<> {
         Running<void> cancelling = stage.executor.start(cancel_once_it_runs(scope, runs));
         auto call = [&](const std::stop_token& token) {
-            std::stop_callback called(token, [&] { stage.misbehave(); });
+            std::atomic<bool> has_returned = false;
+            std::stop_callback called(token, [&] {
+                stage.misbehave();
+                has_returned = true;
+            });
             runs = true;
-            while (!token.stop_requested())
+            // In Wine, mingw-w64's std::stop_callback was seen to wait for ever for a call that was over.
+            while (!has_returned)
                 std::this_thread::yield();
         };
         co_await offload(call);
