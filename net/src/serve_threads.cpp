@@ -28,7 +28,8 @@ namespace socket = detail::socket;
 namespace {
 
 /// Listeners that share a port would let in any other that does; so the port is tried first, by one that does not share.
-void demand_unused(const Address& address, const ListenOptions& options) {
+void demand_unused(const Address& where, const ListenOptions& options) {
+    const Address address = where.unmapped();
     std::error_code error;
     Source probe(socket::open_tcp(address.family(), error));
     auto set = [&](socket::Option option, bool on) {

@@ -36,7 +36,9 @@ Source accepted_by(bool is_tcp, NativeHandle handle) noexcept {
 
 TcpListener TcpListener::bind(const Address& address) { return bind(address, ListenOptions()); }
 
-TcpListener TcpListener::bind(const Address& address, const ListenOptions& options) {
+TcpListener TcpListener::bind(const Address& where, const ListenOptions& options) {
+    // Not every system lets an IPv6 socket listen on a mapped address.
+    const Address address = where.unmapped();
     std::error_code error;
     TcpListener listener(Source::tcp(socket::open_tcp(address.family(), error)));
     if (!error) listen_at(listener.native_handle(), address, options, error);

@@ -38,11 +38,23 @@ void TransferOperation::throw_transfer_error() const {
 
 // ---- Connecting ----
 
+namespace {
+
+/// A mapped address is connected to as the IPv4 one, which an IPv6 socket does not reach on every system. Not
+/// from an IPv6 address.
+Address reached_at(const Address& address, const std::optional<Address>& local) noexcept {
+    const bool is_from_ipv6 = local && local->unmapped().is_ipv6();
+    return is_from_ipv6 ? address : address.unmapped();
+}
+
+}  // namespace
+
 ConnectOperation::ConnectOperation(const Address& address, const ConnectOptions& options) noexcept
-    : IoOperation(Operation::connect(socket_, native_, socket::native_size(address))),
-      address_(address),
+    : IoOperation(
+          Operation::connect(socket_, native_, socket::native_size(reached_at(address, options.local)))),
+      address_(reached_at(address, options.local)),
       options_(options) {
-    socket::to_native(address, native_);
+    socket::to_native(address_, native_);
 }
 
 // The record points into this object, so it is made anew; only what has not been awaited moves.
@@ -57,7 +69,10 @@ bool ConnectOperation::await_ready() noexcept {
     if (!error && options_.no_delay) {
         socket::set_option(socket_.native_handle(), socket::Option::no_delay, 1, error);
     }
-    if (!error && options_.local) socket::bind(socket_.native_handle(), *options_.local, error);
+    if (!error && options_.local) {
+        const Address local = address_.is_ipv6() ? *options_.local : options_.local->unmapped();
+        socket::bind(socket_.native_handle(), local, error);
+    }
     if (error) {
         fail(error);
         return go_on();
@@ -83,7 +98,8 @@ ConnectOperation TcpStream::connect(const Address& address, const ConnectOptions
     return {address, options};
 }
 
-TcpStream TcpStream::start_connect(const Address& address) {
+TcpStream TcpStream::start_connect(const Address& where) {
+    const Address address = where.unmapped();
     std::error_code error;
     TcpStream stream(Source::tcp(socket::open_tcp(address.family(), error)));
     if (!error) socket::set_option(stream.native_handle(), socket::Option::no_delay, 1, error);

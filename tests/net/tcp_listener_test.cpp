@@ -171,6 +171,11 @@ BOOST_AUTO_TEST_CASE(mapped_address_can_be_listened_on_and_connected_to) {
         TcpStream server = co_await mapped.accept();
         BOOST_TEST(server.peer_address() == client.local_address());
         BOOST_TEST(client.peer_address() == Address::loopback(port));
+
+        ConnectOptions options;
+        options.local = Address::parse("[::ffff:127.0.0.1]:0");
+        TcpStream from = co_await TcpStream::connect(address, options);
+        BOOST_TEST(from.peer_address() == Address::loopback(port));
     });
 }
 
