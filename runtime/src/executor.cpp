@@ -84,7 +84,8 @@ Executor::Executor() : Executor(ExecutorOptions()) {}
 
 Executor::Executor(ExecutorOptions options)
     : inline_budget_(static_cast<unsigned>(std::clamp(options.inline_budget, 1, largest_budget))),
-      first_budget_(std::min(inline_budget_, operations_between_clock_reads)),
+      first_budget_(
+          detail::InlineBudget{.left = std::min(inline_budget_, operations_between_clock_reads)}.word()),
       options_(std::move(options)),
       has_diagnostic_(static_cast<bool>(options_.diagnostic)),
       poll_(options_.backend, *options_.clock),
@@ -120,10 +121,9 @@ void Executor::end_step() noexcept {
 
 // Who calls this counts the first resume itself.
 template <bool is_watched>
-void Executor::resume(TaskFrame& task, detail::Completions& completions, unsigned budget) noexcept {
-    completions.budget = budget;
-    completions.reads_at_once = 0;
-    completions.renewals = 0;
+void Executor::resume(TaskFrame& task, detail::Completions& completions,
+                      detail::InlineBudget::Word budget) noexcept {
+    completions.budget.begin(budget);
     task.wait_ = nullptr;
     begin_step<is_watched>(task);
     task.handle().resume();
@@ -452,7 +452,7 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
 template <bool is_watched>
 std::size_t Executor::run_some(std::size_t limit) noexcept {
     detail::Completions& completions = poll_.completions();
-    const unsigned inline_budget = first_budget_;
+    const detail::InlineBudget::Word inline_budget = first_budget_;
     std::size_t destroyed = 0;
     std::size_t left = limit;
     for (; left != 0; --left) {
@@ -501,29 +501,29 @@ void Executor::destroy_next_frame() noexcept {
 /// The budget that a task has used up is renewed while it is quick: the clock is read once in a while, and
 /// more rarely for one whose operations cost next to nothing.
 bool Executor::renew_budget() noexcept {
-    detail::Completions& completions = poll_.completions();
-    const unsigned granted = operations_between_clock_reads * ++completions.renewals;
+    detail::InlineBudget& budget = poll_.completions().budget;
+    const unsigned granted = operations_between_clock_reads * ++budget.renewals;
     if (granted >= inline_budget_) return false;
     unsigned more = std::min(operations_between_clock_reads, inline_budget_ - granted);
     // A program in virtual time does not depend on how fast it runs.
     if (!options_.clock->is_virtual()) {
         const TimePoint time = steady_clock().now();
-        if (completions.renewals == 1) slice_began_ = time;
+        if (budget.renewals == 1) slice_began_ = time;
         const Duration passed = time - slice_began_;
         if (passed >= time_between_looks) return false;
-        if (completions.renewals == 2 && passed < time_of_quick_operations) {
+        if (budget.renewals == 2 && passed < time_of_quick_operations) {
             more = std::min(operations_of_quick_task, inline_budget_ - granted);
-            completions.renewals += operations_of_quick_task / operations_between_clock_reads - 1;
+            budget.renewals += operations_of_quick_task / operations_between_clock_reads - 1;
         }
     }
     // This one included.
-    completions.budget = more;
+    budget.left = more;
     return true;
 }
 
 bool Executor::may_read_on(std::size_t bytes) noexcept {
     if (bytes >= large_read || !consume_budget()) return false;
-    std::uint16_t& reads = poll_.completions().reads_at_once;
+    std::uint16_t& reads = poll_.completions().budget.reads_at_once;
     ++reads;
     if (options_.clock->is_virtual()) return reads < reads_of_slice;
     const TimePoint time = steady_clock().now();

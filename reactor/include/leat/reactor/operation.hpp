@@ -7,6 +7,7 @@
 #include <leat/reactor/slot.hpp>
 #include <leat/reactor/source.hpp>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -225,6 +226,20 @@ private:
     std::int32_t error_ = 0;
 };
 
+/// What the running task may still do before it gives way.
+struct InlineBudget {
+    // How many operations may still end at once, and one more.
+    std::uint32_t left = 0;
+    // Since the task was resumed: how many of its reads have ended at once, and how often the budget was renewed.
+    std::uint16_t reads_at_once = 0;
+    std::uint16_t renewals = 0;
+
+    /// As one word, so that a resume costs one store.
+    using Word = std::uint64_t;
+    Word word() const noexcept { return std::bit_cast<Word>(*this); }
+    void begin(Word word) noexcept { *this = std::bit_cast<InlineBudget>(word); }
+};
+
 /// What the owner's thread has of a queue: the operations that have ended and that nobody has been told of, in their
 /// order, and two counts.
 ///
@@ -286,8 +301,8 @@ struct Completions {
 
     /// False: the task is to give way.
     bool consume_budget() noexcept {
-        if (budget <= 1) return false;
-        --budget;
+        if (budget.left <= 1) return false;
+        --budget.left;
         return true;
     }
 
@@ -300,13 +315,8 @@ struct Completions {
     OperationRecord** tail = &first;
     // Submitted, and nobody has been told of their end.
     std::size_t in_flight = 0;
-    // How many operations may still end at once before the task gives way, and one more: an executor's, which sets it
-    // anew for each task that it resumes.
-    unsigned budget = 0;
-    // Since the task was resumed: how many of its reads have ended at once, and how often its budget was
-    // renewed. Beside `budget`, so that one store begins all three.
-    std::uint16_t reads_at_once = 0;
-    std::uint16_t renewals = 0;
+    // An executor's, which sets it anew for each task that it resumes.
+    InlineBudget budget;
     // The backend's: sends on an idle source, with one call. Gives what that gave (or a negated error number) less `size`; if
     // that is not zero, `OperationRecord::go_on_after_send` is to hear of it.
     std::ptrdiff_t (*send)(Slot& idle, const void* data, std::size_t size) noexcept = nullptr;

@@ -334,7 +334,7 @@ private:
     std::size_t run_some(std::size_t limit) noexcept;
     template <bool is_watched>
     [[gnu::always_inline]] inline void resume(TaskFrame& task, detail::Completions& completions,
-                                              unsigned budget) noexcept;
+                                              detail::InlineBudget::Word budget) noexcept;
     template <bool is_watched>
     void resume_what_follows() noexcept;
     template <bool is_watched>
@@ -377,7 +377,8 @@ private:
     std::uintptr_t after_ = 0;
     static constexpr std::uintptr_t has_ended = 1;
     const unsigned inline_budget_;
-    const unsigned first_budget_;
+    // What a resume begins with.
+    const detail::InlineBudget::Word first_budget_;
     // Below this address no task runs a child on top of itself.
     std::uintptr_t stack_limit_ = 0;
     bool running_ = false;

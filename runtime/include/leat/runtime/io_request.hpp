@@ -181,7 +181,7 @@ public:
         Slot* slot = request.source().idle_slot(queue);
         std::size_t size = request.buffer().size();
         std::ptrdiff_t left = not_tried;
-        if (slot != nullptr && size != 0 && --queue->budget != 0) [[likely]] {
+        if (slot != nullptr && size != 0 && --queue->budget.left != 0) [[likely]] {
             sent_ = size;
             left = queue->send(*slot, request.buffer().data(), size);
             if (left == 0) [[likely]]
