@@ -13,6 +13,7 @@
 #include <leat/runtime/mutex.hpp>
 #include <leat/runtime/offload.hpp>
 #include <leat/runtime/remote_call.hpp>
+#include <leat/runtime/remote_channel.hpp>
 #include <leat/runtime/runtime.hpp>
 #include <leat/runtime/semaphore.hpp>
 #include <leat/runtime/shield.hpp>
@@ -337,6 +338,27 @@ BOOST_AUTO_TEST_CASE(operation_that_is_awaited_twice_says_so_and_aborts) {
         });
 
         BOOST_TEST(end.signal == SIGABRT, how);
+        BOOST_TEST(end.text.find("is awaited a second time") != std::string::npos, end.text);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(send_that_is_awaited_twice_says_so_and_aborts) {
+    auto send_twice = [](auto& channel) -> Task<> {
+        auto send = channel.send(1);
+        co_await send;
+        co_await send;
+    };
+    ChildEnd here = end_of_child([&] {
+        Channel<int> channel(3);
+        run(send_twice(channel));
+    });
+    ChildEnd between_threads = end_of_child([&] {
+        RemoteChannel<int> channel(3);
+        run(send_twice(channel));
+    });
+
+    for (const ChildEnd& end : {here, between_threads}) {
+        BOOST_TEST(end.signal == SIGABRT);
         BOOST_TEST(end.text.find("is awaited a second time") != std::string::npos, end.text);
     }
 }

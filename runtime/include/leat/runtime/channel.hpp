@@ -56,6 +56,7 @@ private:
     Channel<T>* channel_;
     T value_;
     bool found_closed_ = false;
+    bool is_spent_ = false;
 };
 
 namespace detail {
@@ -266,6 +267,7 @@ private:
 
 template <class T>
 bool ChannelSendOperation<T>::await_ready() noexcept {
+    if (std::exchange(is_spent_, true)) detail::stop_for_spent_operation();
     if (is_stopped()) return false;
     found_closed_ = channel_->is_closed_;
     if (found_closed_ || channel_->put(value_, &this->executor())) return go_on();

@@ -187,6 +187,7 @@ private:
     friend class RemoteChannel<T>;
 
     RemoteChannel<T>* channel_;
+    bool is_spent_ = false;
 };
 
 /// What `RemoteChannel::receive` gives.
@@ -406,6 +407,7 @@ private:
 
 template <class T>
 bool RemoteSendOperation<T>::await_ready() noexcept {
+    if (std::exchange(is_spent_, true)) detail::stop_for_spent_operation();
     if (is_stopped()) return false;
     detail::Wakeup wakeup;
     std::unique_lock lock(channel_->mutex_);
