@@ -107,7 +107,7 @@ private:
 BOOST_AUTO_TEST_SUITE(virtual_order)
 
 BOOST_AUTO_TEST_CASE(program_does_the_same_in_each_run_whatever_loads_the_machine) {
-    const std::size_t steps = stress_iterations(10'000);
+    const std::size_t steps = stress_iterations(100'000);
     std::atomic<bool> is_over = false;
     std::thread load([&is_over] {
         while (!is_over) {
