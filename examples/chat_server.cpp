@@ -63,10 +63,13 @@ leat::ReceiveOperation receive_more(leat::TcpStream& peer, const Received& line)
     return peer.receive();
 }
 
-/// The lines that a peer sends, without their ends.
+/// The lines that a peer sends, without their ends. When the server drains: those that it sent before, and of
+/// somebody who goes on without a pause those of one more chunk.
 leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::size_t longest) {
     Received line;
-    for (;;) {
+    bool is_last = false;
+    while (!is_last) {
+        const bool is_draining = peer.is_draining();
         leat::LentBuffer chunk = co_await receive_more(peer, line);  // empty: the peer closed, or a drain
         if (chunk.empty()) break;
         for (std::byte byte : chunk) {
@@ -75,6 +78,7 @@ leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::siz
                 if (line.text.ends_with('\r')) line.text.pop_back();
                 co_yield line;
                 line.text.clear();
+                is_last = is_draining;
             } else if (line.text.size() > longest) {
                 line.is_too_long = true;
                 co_yield line;
@@ -84,7 +88,7 @@ leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::siz
             }
         }
     }
-    if (!line.text.empty()) co_yield line;
+    if (!line.text.empty() && !is_last) co_yield line;
 }
 
 // ---- The room ----
@@ -316,8 +320,6 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
             }
             room.say(member.name() + ": " + line->text, &member);
             co_await room.wait_for_all();
-            // Somebody who talks without a pause would go on until the drain's deadline.
-            if (peer.is_draining()) break;
         }
         member.leave();
     };
