@@ -164,7 +164,7 @@ template <class T>
 // What does not fit, with a sentence.
 template <class A>
     requires(detail::is_named<A> || !detail::is_task<A>)
-detail::RefusedTask<A> cancel_on(std::stop_token, A&&) noexcept {
+detail::RefusedTask<A> cancel_on(const std::stop_token&, A&&) noexcept {
     return detail::RefusedTask<A>();
 }
 
