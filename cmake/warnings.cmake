@@ -25,3 +25,7 @@ target_compile_options(
               $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-branches>
               $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
               $<$<BOOL:${LEAT_WERROR}>:-Werror>)
+if(CMAKE_UNITY_BUILD)
+    # Said of types in unnamed namespaces, if they stand in a file that is included.
+    target_compile_options(leat_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()

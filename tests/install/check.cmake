@@ -12,6 +12,8 @@
 set(prefix "${WORK}/installed")
 set(project "${CMAKE_CURRENT_LIST_DIR}")
 set(build "${WORK}/${STEP}")
+# The compiler takes many files at once.
+set(quickly -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=12)
 
 function(run)
     execute_process(COMMAND ${ARGV} RESULT_VARIABLE result)
@@ -77,12 +79,12 @@ elseif(STEP MATCHES "^package_(.+)$")
     run("${CMAKE_COMMAND}" --build "${build}")
     run("${build}/stranger")
 elseif(STEP STREQUAL "subdirectory")
-    configure("-DLEAT_SOURCE_DIR=${LEAT_SOURCE_DIR}" -DLEAT_PROBE_COMPILER=OFF)
+    configure("-DLEAT_SOURCE_DIR=${LEAT_SOURCE_DIR}" -DLEAT_PROBE_COMPILER=OFF ${quickly})
     run("${CMAKE_COMMAND}" --build "${build}")
     run("${build}/stranger")
 elseif(STEP STREQUAL "fetch_content")
     configure("-DLEAT_SOURCE_DIR=${LEAT_SOURCE_DIR}" -DLEAT_PROBE_COMPILER=OFF -DLEAT_FETCH=ON
-              -DCMAKE_CXX_STANDARD=23)
+              -DCMAKE_CXX_STANDARD=23 ${quickly})
     run("${CMAKE_COMMAND}" --build "${build}")
     run("${build}/stranger")
 elseif(STEP STREQUAL "pkg_config")
@@ -106,7 +108,7 @@ elseif(STEP STREQUAL "shared")
     file(REMOVE_RECURSE "${libraries}" "${WORK}/shared_moved" "${WORK}/shared_installed")
     run("${CMAKE_COMMAND}" -S "${LEAT_SOURCE_DIR}" -B "${libraries}" -G "${GENERATOR}"
         "-DCMAKE_CXX_COMPILER=${COMPILER}" -DBUILD_SHARED_LIBS=ON -DLEAT_BUILD_TESTS=OFF -DLEAT_BUILD_BENCHMARKS=OFF
-        -DLEAT_BUILD_EXAMPLES=OFF -DLEAT_PROBE_COMPILER=OFF)
+        -DLEAT_BUILD_EXAMPLES=OFF -DLEAT_PROBE_COMPILER=OFF ${quickly})
     run("${CMAKE_COMMAND}" --build "${libraries}")
     run("${CMAKE_COMMAND}" --install "${libraries}" --prefix "${WORK}/shared_moved")
     file(RENAME "${WORK}/shared_moved" "${WORK}/shared_installed")

@@ -146,7 +146,7 @@ public:
         const bool sleeps = !timeout || *timeout > Duration::zero();
         if (sleeps || ring().unsubmitted() != 0 || ring().needs_enter()) enter(sleeps ? 1 : 0, timeout);
         // A call that does not wait takes a chain one step further: from its poll to its transfer.
-        for (int steps = 1; !sleeps && steps < steps_of_chain && !ring().has_completions(); ++steps)
+        for (int step = 1; !sleeps && step < steps_of_chain && !ring().has_completions(); ++step)
             if (ring().has_put_off()) enter(0, std::nullopt);
         batch_ = requests_.reap();
         // The ring does not watch what it must.
