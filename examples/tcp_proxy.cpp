@@ -15,7 +15,6 @@
 #include <leat/runtime/timeout.hpp>
 
 #include <chrono>
-#include <exception>
 #include <functional>
 #include <string>
 #include <system_error>
@@ -81,14 +80,6 @@ leat::Task<> forward(leat::TcpStream client, const Settings& settings) {
 
 // ---- The server ----
 
-void complain_of_failure(std::exception_ptr failure) {
-    try {
-        std::rethrow_exception(failure);
-    } catch (const std::exception& error) {
-        console::complain(std::string("tcp_proxy: ") + error.what());
-    }
-}
-
 leat::Task<> run_server(leat::Runtime& runtime, const Settings& settings) {
     auto handler = [&](leat::TcpStream client) { return forward(std::move(client), settings); };
     leat::ServeReport report = co_await server::serve("tcp_proxy", runtime, settings.common, handler);
@@ -116,7 +107,6 @@ void add_arguments(arguments::Parser& parser, Settings& settings) {
 int main(int argc, char* argv[]) {
     arguments::Parser parser("Passes connections on, until SIGTERM or SIGINT.", "tcp_proxy");
     Settings settings;
-    settings.common.serve.on_failure = complain_of_failure;
     add_arguments(parser, settings);
     return server::run(parser, argc, argv, settings.common,
                        [&](leat::Runtime& runtime) { return run_server(runtime, settings); });

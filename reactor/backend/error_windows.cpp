@@ -15,12 +15,12 @@ namespace leat::detail {
 
 namespace {
 
-struct Row {
+struct ErrorRow {
     unsigned long windows;
     std::errc posix;
 };
 
-constexpr Row rows[] = {
+constexpr ErrorRow error_rows[] = {
     {ERROR_ACCESS_DENIED, std::errc::permission_denied},
     {ERROR_ADDRESS_ALREADY_ASSOCIATED, std::errc::address_in_use},
     {ERROR_ALREADY_EXISTS, std::errc::file_exists},
@@ -80,9 +80,9 @@ constexpr Row rows[] = {
 };
 
 template <class Predicate>
-const Row* find_row(Predicate predicate) noexcept {
-    const Row* row = std::find_if(std::begin(rows), std::end(rows), predicate);
-    return row == std::end(rows) ? nullptr : row;
+const ErrorRow* find_row(Predicate predicate) noexcept {
+    const ErrorRow* row = std::find_if(std::begin(error_rows), std::end(error_rows), predicate);
+    return row == std::end(error_rows) ? nullptr : row;
 }
 
 class Category final : public std::error_category {
@@ -90,8 +90,8 @@ public:
     const char* name() const noexcept override { return "system"; }
     std::string message(int value) const override { return std::system_category().message(value); }
     std::error_condition default_error_condition(int value) const noexcept override {
-        const Row* row =
-            find_row([&](const Row& each) { return each.windows == static_cast<unsigned long>(value); });
+        const ErrorRow* row =
+            find_row([&](const ErrorRow& each) { return each.windows == static_cast<unsigned long>(value); });
         if (row != nullptr) return std::make_error_condition(row->posix);
         return std::system_category().default_error_condition(value);
     }
@@ -110,8 +110,8 @@ std::error_code error_of_number(int number) noexcept { return {number, category(
 
 int error_number(const std::error_code& error) noexcept {
     if (error.category() != std::generic_category()) return error.value();
-    const Row* row =
-        find_row([&](const Row& each) { return each.posix == static_cast<std::errc>(error.value()); });
+    const ErrorRow* row =
+        find_row([&](const ErrorRow& each) { return each.posix == static_cast<std::errc>(error.value()); });
     return row != nullptr ? static_cast<int>(row->windows) : ERROR_NOT_SUPPORTED;
 }
 

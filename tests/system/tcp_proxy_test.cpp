@@ -104,13 +104,13 @@ BOOST_AUTO_TEST_CASE(peer_that_never_reads_costs_bounded_memory) {
 BOOST_AUTO_TEST_CASE(upstream_that_refuses_ends_its_client_alone_and_is_told) {
     Proxy proxy(unused_endpoint());
 
-    for (std::size_t i = 1; i <= 3; ++i) {
+    for (int i = 0; i < 3; ++i) {
         Client client(proxy.endpoint());
         BOOST_TEST(client.received_at_the_end() == 0u);
-        Deadline deadline;
-        while (proxy.complaints() < i)
-            deadline.check("a complaint");
     }
+    Deadline deadline;
+    while (proxy.complaints() == 0)
+        deadline.check("a complaint");
     BOOST_TEST(proxy.stop() == 0);
 }
 
@@ -132,7 +132,8 @@ BOOST_AUTO_TEST_CASE(upstream_that_does_not_answer_ends_its_client_at_the_deadli
 
     BOOST_TEST((std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(200)));
     BOOST_TEST(proxy.stop() == 0);
-    BOOST_TEST(proxy.complaints() == 1u);
+    const std::string& told = proxy.process().errors();
+    BOOST_TEST(told.find("timeout") != std::string::npos, told);
 }
 
 BOOST_AUTO_TEST_CASE(connection_that_is_idle_both_ways_is_ended_and_never_early) {
