@@ -313,11 +313,11 @@ BOOST_AUTO_TEST_CASE(vectors_are_sent_and_received_in_order) {
     Operation sending = Operation::send(link.source, outgoing);
     BOOST_TEST(poll.submit(sending));
     BOOST_TEST(sending.transferred() == 7u);
-    Source far(link.peer.release());
+    Source other_end(link.peer.release());
     const std::array<MutableBuffer, 2> incoming{MutableBuffer(std::span(buffer).first(2)),
                                                 MutableBuffer(std::span(buffer).subspan(2))};
 
-    Operation receiving = Operation::receive(far, incoming);
+    Operation receiving = Operation::receive(other_end, incoming);
     BOOST_TEST(poll.submit(receiving));
 
     BOOST_TEST(received(receiving) == "one two");
