@@ -356,8 +356,21 @@ BOOST_AUTO_TEST_CASE(send_that_is_awaited_twice_says_so_and_aborts) {
         RemoteChannel<int> channel(3);
         run(send_twice(channel));
     });
+    auto send_what_was_moved = [](auto& channel) -> Task<> {
+        auto send = channel.send(1);
+        [[maybe_unused]] auto other = std::move(send);
+        co_await send;
+    };
+    ChildEnd moved_here = end_of_child([&] {
+        Channel<int> channel(3);
+        run(send_what_was_moved(channel));
+    });
+    ChildEnd moved_between_threads = end_of_child([&] {
+        RemoteChannel<int> channel(3);
+        run(send_what_was_moved(channel));
+    });
 
-    for (const ChildEnd& end : {here, between_threads}) {
+    for (const ChildEnd& end : {here, between_threads, moved_here, moved_between_threads}) {
         BOOST_TEST(end.signal == SIGABRT);
         BOOST_TEST(end.text.find("is awaited a second time") != std::string::npos, end.text);
     }

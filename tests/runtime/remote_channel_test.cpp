@@ -134,6 +134,27 @@ BOOST_FIXTURE_TEST_CASE(first_come_first_served_on_both_sides, VirtualTime) {
     BOOST_TEST(log.text() == "a1 b2 c3 d4 e5 f6");
 }
 
+BOOST_FIXTURE_TEST_CASE(receive_that_is_awaited_again_gives_the_next_value_and_nothing_at_the_end,
+                        VirtualTime) {
+    run([&]() -> Task<> {
+        for (bool waits : {false, true}) {
+            RemoteChannel<std::string> channel(2);
+            auto next = channel.receive();
+            co_await channel.send("one");
+            std::optional<std::string> one = co_await next;
+            BOOST_TEST((one == "one"));
+            auto close = [&]() -> Task<> {
+                co_await yield();
+                channel.close();
+            };
+            Running<void> closing = executor.start(close());
+            if (!waits) channel.close();
+            std::optional<std::string> none = co_await next;
+            BOOST_TEST(!none.has_value());
+        }
+    });
+}
+
 BOOST_FIXTURE_TEST_CASE(close_tells_who_waits_and_leaves_what_was_sent, VirtualTime) {
     RemoteChannel<int> channel(1);
     Log log;

@@ -34,7 +34,11 @@ public:
 
     ChannelSendOperation(Channel<T>& channel, T&& value) noexcept
         : channel_(&channel), value_(std::move(value)) {}
-    ChannelSendOperation(ChannelSendOperation&&) noexcept = default;
+    ChannelSendOperation(ChannelSendOperation&& other) noexcept
+        : detail::QueuedWait(std::move(other)),
+          channel_(other.channel_),
+          value_(std::move(other.value_)),
+          is_spent_(std::exchange(other.is_spent_, true)) {}
 
     bool await_ready() noexcept;
     void await_resume() const {

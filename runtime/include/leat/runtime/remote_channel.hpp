@@ -168,7 +168,11 @@ public:
 
     RemoteSendOperation(RemoteChannel<T>& channel, T&& value) noexcept
         : detail::SenderPart<T>(std::move(value)), channel_(&channel) {}
-    RemoteSendOperation(RemoteSendOperation&&) noexcept = default;
+    RemoteSendOperation(RemoteSendOperation&& other) noexcept
+        : detail::ChannelTask(std::move(other)),
+          detail::SenderPart<T>(std::move(other.item)),
+          channel_(other.channel_),
+          is_spent_(std::exchange(other.is_spent_, true)) {}
 
     bool await_ready() noexcept;
     void await_suspend(TaskHandle) const noexcept {}
@@ -430,6 +434,8 @@ void RemoteSendOperation<T>::cancel() noexcept {
 template <class T>
 bool RemoteReceiveOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
+    // Of one that is awaited again, what it brought last.
+    this->item.reset();
     detail::Wakeup wakeup;
     std::unique_lock lock(channel_->mutex_);
     if (!channel_->take(this->item, wakeup) && !channel_->is_closed_) {
