@@ -427,6 +427,12 @@ template <bool is_watched>
 std::size_t Executor::run_ready(std::size_t budget) noexcept {
     std::optional<TimePoint> started;
     std::size_t stride = resumes_between_clock_reads;
+    // Each of those may take as long as all may together.
+    const bool looks_each_time = std::exchange(has_long_tasks_, false) && !options_.clock->is_virtual();
+    if (looks_each_time) {
+        started = steady_clock().now();
+        stride = 1;
+    }
     while (budget != 0) {
         std::size_t wanted = std::min(budget, stride);
         std::size_t run = run_some<is_watched>(wanted);
@@ -441,6 +447,7 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
         }
         Duration passed = time - *started;
         if (passed >= time_between_looks) break;
+        if (looks_each_time) continue;
         // The clock costs as much as ten short resumes: where they are short, it may be read half as often.
         stride =
             passed < time_between_looks / 4 ? 2 * resumes_between_clock_reads : resumes_between_clock_reads;
@@ -510,7 +517,10 @@ bool Executor::renew_budget() noexcept {
         const TimePoint time = steady_clock().now();
         if (budget.renewals == 1) slice_began_ = time;
         const Duration passed = time - slice_began_;
-        if (passed >= time_between_looks) return false;
+        if (passed >= time_between_looks) {
+            has_run_long_ = true;
+            return false;
+        }
         if (budget.renewals == 2 && passed < time_of_quick_operations) {
             more = std::min(operations_of_quick_task, inline_budget_ - granted);
             budget.renewals += operations_of_quick_task / operations_between_clock_reads - 1;
@@ -535,14 +545,23 @@ bool Executor::may_read_on(std::size_t bytes) noexcept {
 }
 
 void Executor::make_ready_after_io(Wait& wait) noexcept {
+    has_run_long_ = false;
     wait.next_ = nullptr;
     *after_io_tail_ = &wait;
     after_io_tail_ = &wait.next_;
 }
 
+void Executor::give_way(Wait& wait) noexcept {
+    if (has_run_long_)
+        make_ready_after_io(wait);
+    else
+        make_ready(wait);
+}
+
 /// Appends them to the ready tasks.
 void Executor::take_those_after_io() noexcept {
     if (after_io_ == nullptr) return;
+    has_long_tasks_ = true;
     *ready_tail_ = std::exchange(after_io_, nullptr);
     ready_tail_ = std::exchange(after_io_tail_, &after_io_);
 }

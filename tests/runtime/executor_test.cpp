@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <leat/runtime/executor.hpp>
 #include <leat/runtime/io_operation.hpp>
+#include <leat/runtime/manual_reset_event.hpp>
 #include <leat/runtime/remote.hpp>
 #include <leat/runtime/sleep.hpp>
 #include <leat/runtime/task.hpp>
@@ -473,6 +474,28 @@ BOOST_AUTO_TEST_CASE(yield_loop_does_not_starve_what_others_post) {
 
     other.join();
     BOOST_TEST(has_come);
+}
+
+BOOST_AUTO_TEST_CASE(tasks_that_take_long_and_never_wait_let_io_be_polled_for_between_them) {
+    Executor executor;
+    ManualResetEvent is_set(true);
+    int running = 0;
+    int changes = 0;
+    auto work = [&](int self) -> Task<> {
+        while (changes < 200) {
+            if (std::exchange(running, self) != self) ++changes;
+            const TimePoint end = steady_clock().now() + 20us;
+            while (steady_clock().now() < end) {
+            }
+            co_await is_set.wait();
+        }
+    };
+    Running<void> one = executor.start(work(1));
+    Running<void> other = executor.start(work(2));
+
+    executor.run();
+
+    BOOST_TEST(executor.stats().polls >= 50u);
 }
 
 BOOST_AUTO_TEST_CASE(yield_makes_no_system_call_of_its_own) {

@@ -253,7 +253,7 @@ public:
         if (consume_budget())
             run_next(*wait.frame_);
         else
-            make_ready(wait);
+            give_way(wait);
     }
 
     void task_ended(TaskFrame& task) noexcept {
@@ -275,6 +275,10 @@ public:
     bool may_read_on(std::size_t bytes) noexcept;
     /// Resumes the wait's task after the next poll for I/O.
     void make_ready_after_io(Wait& wait) noexcept;
+
+    /// For a task that has used up its budget (`consume_budget`), suspended in `wait`: it is ready again, behind
+    /// others, and after a look at I/O if it was its time that had run out.
+    void give_way(Wait& wait) noexcept;
 
     /// Around a call that one of its tasks waits for and that runs on another thread: a virtual clock
     /// stands meanwhile, even one of a single thread.
@@ -382,6 +386,10 @@ private:
     // Below this address no task runs a child on top of itself.
     std::uintptr_t stack_limit_ = 0;
     bool running_ = false;
+    // The running task has used up its budget by the time that it took.
+    bool has_run_long_ = false;
+    // Among the ready tasks are such as gave way to I/O.
+    bool has_long_tasks_ = false;
     // A foreign loop has the handle.
     bool is_embedded_ = false;
     // In the sense of `turn`: a foreign loop sleeps for us.
@@ -429,7 +437,7 @@ inline bool Wait::go_on() noexcept {
     if (executor().consume_budget()) [[likely]]
         return true;
     suspend();
-    resume_later();
+    executor().give_way(*this);
     return false;
 }
 

@@ -63,7 +63,7 @@ public:
         if (!executor.consume_budget()) [[unlikely]] {
             // A dump may come before this task goes on, and asks the child whose it is.
             child_->parent_ |= reinterpret_cast<std::uintptr_t>(static_cast<Wait*>(this));
-            executor.make_ready(*this);
+            executor.give_way(*this);
             return true;
         }
         resume_at_once();
