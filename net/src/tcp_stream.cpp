@@ -190,6 +190,7 @@ std::error_code TcpStream::take_error() noexcept {
 void TcpStream::shutdown(Half half, std::error_code& error) noexcept {
     socket::shutdown(native_handle(), half, error);
     if (error) return;
+    if (half != Half::read) SourceWatch::note_shutdown(source_);
     if (half != Half::write) source_.retry(Interest::readable);
     if (half != Half::read) source_.retry(Interest::writable);
 }

@@ -81,7 +81,12 @@ void SourceWatch::retry() noexcept {
 void SourceWatch::note_error(std::int32_t number) noexcept {
     const bool is_of_source = number > 0 || number == -static_cast<std::int32_t>(errc::unexpected_end) ||
                               number == -static_cast<std::int32_t>(errc::closed);
-    if (is_of_source) error_ = static_cast<std::int16_t>(number);
+    const bool is_own = is_shut_ && number > 0 && detail::error_of_number(number) == std::errc::broken_pipe;
+    if (is_of_source && !is_own) error_ = static_cast<std::int16_t>(number);
+}
+
+void SourceWatch::note_shutdown(const Source& source) noexcept {
+    if (SourceWatch* watch = source.slot_->watch) watch->is_shut_ = true;
 }
 
 void SourceWatch::note_error(const Source& source, const std::error_code& error) noexcept {

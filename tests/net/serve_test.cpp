@@ -379,6 +379,20 @@ BOOST_AUTO_TEST_CASE(write_to_a_peer_that_has_gone_is_a_failure_that_nobody_is_t
     BOOST_TEST(notices.empty());
 }
 
+BOOST_AUTO_TEST_CASE(write_after_the_handlers_own_shutdown_is_a_mistake_and_reported) {
+    auto write_after_the_end = [](TcpStream peer) -> Task<> {
+        peer.shutdown(Half::write);
+        co_await peer.write_all(std::string_view("too late"));
+    };
+
+    serve_during(write_after_the_end, [&]() -> Task<> {
+        TcpStream stream = co_await connect();
+        co_await wait_for_failures(1);
+    });
+
+    BOOST_TEST(notices.size() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(error_of_another_socket_is_reported) {
     TcpListener closed = TcpListener::bind(Address::loopback(0));
     const Address nobody = closed.local_address();
