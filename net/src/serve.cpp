@@ -160,25 +160,11 @@ bool is_of_connection(const std::exception_ptr& failure, const std::error_code& 
 // What a handler throws may have the peer's bytes in it.
 constexpr std::size_t longest_report = 4000;
 
-/// `text`, without control characters: they could forge a line of the log, or reach the terminal.
-std::string without_controls(std::string_view text) {
-    constexpr const char* digits = "0123456789abcdef";
-    std::string clean;
-    for (char each : text) {
-        const auto byte = static_cast<unsigned char>(each);
-        if (byte >= ' ' && byte != 0x7f)
-            clean += each;
-        else
-            clean += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
-    }
-    return clean;
-}
-
 /// Errors: `std::bad_alloc`, and what the exception's `what` throws.
 std::string describe(const ServeFailure& failure, std::uint64_t left_out) {
     std::string text = "serve: the handler of " +
                        (failure.peer ? to_string(*failure.peer) : "a peer of unknown address") + " failed: ";
-    text += without_controls(describe_failure(failure));
+    text += detail::printable(describe_failure(failure));
     if (text.size() > longest_report) text.resize(longest_report);
     if (left_out != 0) text += " (" + std::to_string(left_out) + " others since the last report)";
     std::string trace = async_trace(failure);

@@ -6,6 +6,8 @@
 #include "src/failure.hpp"
 #include "src/pool_core.hpp"
 
+#include <leat/runtime/failures.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <exception>
@@ -89,7 +91,7 @@ std::error_code PoolCore::submit(const std::shared_ptr<OffloadJob>& job) {
 void PoolCore::notice_trouble(const std::exception_ptr& trouble) noexcept {
     constexpr std::string_view what = "leat: a pool of threads goes on with those that it has";
     try {
-        notice(std::string(what) + ": " + text_of(trouble));
+        notice(std::string(what) + ": " + printable(text_of(trouble)));
     } catch (...) {
         notice(what);
     }

@@ -15,6 +15,7 @@
 #include <leat/runtime/result.hpp>
 #include <leat/runtime/task.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <unordered_set>
 #include <utility>
@@ -188,7 +190,7 @@ bool attach(const std::exception_ptr& failure, const std::exception_ptr& other) 
 void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept {
     const char* what = "a destructor threw an exception while its coroutine was destroyed";
     try {
-        write_notice(std::string("leat: ") + what + ": " + text_of(failure));
+        write_notice(std::string("leat: ") + what + ": " + printable(text_of(failure)));
     } catch (...) {
         write_notice(JoinedText({"leat: ", what}).text());
     }
@@ -237,6 +239,45 @@ std::vector<TraceEntry> trace_of(const std::exception_ptr& failure) {
     std::vector<TraceEntry> trace;
     detail::read_notes(failure, [&trace](const detail::Notes& notes) { trace = notes.trace; });
     return trace;
+}
+
+namespace {
+
+/// How long the UTF-8 sequence (RFC 3629 §4) is that `text` begins with. Zero if it is none, or not for a log.
+std::size_t printable_length(std::string_view text) noexcept {
+    auto byte = [&](std::size_t place) { return static_cast<unsigned char>(text[place]); };
+    const unsigned first = byte(0);
+    if (first < 0x80) return first >= 0x20 && first != 0x7f ? 1 : 0;
+    const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+    char32_t code = first & (0x7fu >> length);
+    for (std::size_t i = 1; i < length; ++i) {
+        if ((byte(i) & 0xc0u) != 0x80) return 0;
+        code = code << 6 | (byte(i) & 0x3fu);
+    }
+    constexpr std::array<char32_t, 5> least = {0, 0, 0x80, 0x800, 0x10000};
+    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return 0;
+    const bool is_control = code < 0xa0;
+    const bool ends_line = code == 0x2028 || code == 0x2029;
+    const bool turns_direction = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+    return is_control || ends_line || turns_direction ? 0 : length;
+}
+
+}  // namespace
+
+std::string detail::printable(std::string_view text) {
+    constexpr const char* digits = "0123456789abcdef";
+    std::string clean;
+    while (!text.empty()) {
+        const std::size_t length = printable_length(text);
+        const auto first = static_cast<unsigned char>(text.front());
+        if (length != 0)
+            clean += text.substr(0, length);
+        else
+            clean += {'\\', 'x', digits[first >> 4], digits[first & 15]};
+        text.remove_prefix(std::max<std::size_t>(length, 1));
+    }
+    return clean;
 }
 
 std::string describe_failure(const std::exception_ptr& failure) {

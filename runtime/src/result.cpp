@@ -28,7 +28,7 @@ std::string text_of(const std::exception_ptr& exception) {
 
 void notice_failure(Executor& executor, const char* what, const std::exception_ptr& exception) noexcept {
     try {
-        executor.notice_always(std::string(what) + ": " + describe_failure(exception));
+        executor.notice_always(std::string(what) + ": " + printable(describe_failure(exception)));
     } catch (...) {
         // Memory has run out, or the exception's own `what` throws.
         executor.notice_always(what);

@@ -6,6 +6,8 @@
 #include "src/joined_text.hpp"
 #include "src/places.hpp"
 
+#include <leat/runtime/failures.hpp>
+
 #include <new>
 #include <string>
 #include <utility>
@@ -94,7 +96,7 @@ void Root::tell_failure() noexcept {
     const char* what = "a started task has failed, and nobody has asked for its result";
     if (executor_ != nullptr) return notice_failure(*executor_, what, failure);
     try {
-        write_notice(std::string("leat: ") + what + ": " + text_of(failure));
+        write_notice(std::string("leat: ") + what + ": " + printable(text_of(failure)));
     } catch (...) {
         write_notice(JoinedText({"leat: ", what}).text());
     }

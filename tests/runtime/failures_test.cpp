@@ -484,6 +484,47 @@ BOOST_FIXTURE_TEST_CASE(failing_tasks_give_all_their_memory_back, VirtualTime) {
     BOOST_TEST(Counted::live() == live);
 }
 
+BOOST_AUTO_TEST_CASE(text_for_a_log_has_neither_control_characters_nor_what_is_no_utf_8) {
+    const std::pair<std::string_view, std::string_view> cases[] = {
+        {"plain text", "plain text"},
+        {"M\xc3\xbchlbach \xe2\x82\xac \xf0\x9f\x8c\x8a", "M\xc3\xbchlbach \xe2\x82\xac \xf0\x9f\x8c\x8a"},
+        {"a\nb\x1b[2J\x7f", "a\\x0ab\\x1b[2J\\x7f"},
+        {"\xc2\x9b", "\\xc2\\x9b"},           // CSI
+        {"\xc2\x85", "\\xc2\\x85"},           // the next line
+        {"\xe2\x80\xa8", "\\xe2\\x80\\xa8"},  // the line separator
+        {"\xe2\x80\xae", "\\xe2\\x80\\xae"},  // from right to left
+        {"\x9b", "\\x9b"},
+        {"\xc3(", "\\xc3("},
+        {"\xe2\x82", "\\xe2\\x82"},           // cut off
+        {"\xc0\x8a", "\\xc0\\x8a"},           // longer than it need be
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},  // half of a pair of UTF-16
+        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
+    };
+    for (const auto& [text, expected] : cases)
+        BOOST_TEST(detail::printable(text) == expected);
+    BOOST_TEST(detail::printable(std::string_view("\0", 1)) == "\\x00");
+}
+
+BOOST_AUTO_TEST_CASE(notice_of_a_failure_cannot_forge_a_line_of_the_log) {
+    std::string notices;
+    ExecutorOptions options;
+    options.diagnostic = [&](std::string_view text) { notices += text; };
+    {
+        Executor executor(std::move(options));
+        const std::string peers = "no\nleat: all is well\x1b[31m";
+        executor.remote().post([peers] { throw std::runtime_error(peers); });
+        auto fail = [&]() -> Task<> {
+            co_await yield();
+            throw std::runtime_error(peers);
+        };
+        Running<void> failing = executor.start(fail());
+        executor.run();
+    }
+
+    BOOST_TEST(notices.find("no\\x0aleat: all is well\\x1b[31m") != std::string::npos, notices);
+    BOOST_TEST(notices.find("no\n") == std::string::npos, notices);
+}
+
 BOOST_AUTO_TEST_CASE(exception_that_threads_share_may_be_thrown_told_and_ended_on_all_of_them) {
     const int rounds = is_sanitized ? 30 : 200;
     int live = Counted::live();

@@ -6,6 +6,7 @@
 #include <exception>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace leat {
@@ -53,5 +54,13 @@ std::vector<TraceEntry> trace_of(const std::exception_ptr& failure);
 ///     in leat::Task<> read_head(leat::TcpStream&) (http.cpp:17), at http.cpp:23
 ///     in leat::Task<> session(leat::TcpStream) (server.cpp:40), at server.cpp:44
 std::string async_trace(const std::exception_ptr& failure);
+
+namespace detail {
+
+/// `text` for a log or a terminal: what is no UTF-8 (RFC 3629), control characters, and what else ends a line or
+/// turns the direction of writing, is in the form \x0a. Peers' bytes may be in it.
+std::string printable(std::string_view text);
+
+}  // namespace detail
 
 }  // namespace leat
