@@ -112,6 +112,8 @@ public:
     leat::Task<> deliver(leat::TcpStream& peer);
     /// Drops it if it is ever behind for longer than `grace`. Ends when it leaves or is gone.
     leat::Task<> watch(leat::Duration grace);
+    /// It says nothing more.
+    void fall_silent();
     /// What is queued is still delivered, and no more comes.
     void leave();
     /// What is queued is not delivered any more.
@@ -128,6 +130,7 @@ private:
     std::deque<Line> lines_;
     leat::ManualResetEvent has_news_;
     leat::CancelScope* delivery_ = nullptr;
+    bool speaks_ = true;
     bool has_left_ = false;
     bool is_dropped_ = false;
     // Nothing is delivered any more.
@@ -151,6 +154,8 @@ public:
         member.take(std::make_shared<const std::string>(here + "\n"));
         say("* " + member.name() + " has come");
         members_.push_back(&member);
+        ++speakers_;
+        all_are_silent_.reset();
     }
     void leave(Member& member, const std::string& why = "has gone") {
         if (std::erase(members_, &member) == 0) return;
@@ -167,6 +172,11 @@ public:
     /// For who has spoken: waits until nobody is behind. Without this, whoever speaks fast enough could fill
     /// any queue.
     leat::EventWaitOperation wait_for_all() { return nobody_is_behind_.wait(); }
+    /// Waits until no member will say anything more: in a drain, when what had been sent has been said.
+    leat::EventWaitOperation wait_for_silence() { return all_are_silent_.wait(); }
+    void fall_silent() {
+        if (--speakers_ == 0) all_are_silent_.set();
+    }
     void begin_to_lag() {
         ++members_behind_;
         nobody_is_behind_.reset();
@@ -177,6 +187,8 @@ public:
 
 private:
     std::vector<Member*> members_;
+    std::size_t speakers_ = 0;
+    leat::ManualResetEvent all_are_silent_{true};
     std::size_t members_behind_ = 0;
     leat::ManualResetEvent nobody_is_behind_{true};
 };
@@ -187,6 +199,7 @@ Member::Member(Room& room, std::string name, std::size_t longest_queue)
 }
 
 Member::~Member() {
+    fall_silent();
     catch_up();
     room_.leave(*this);
 }
@@ -196,6 +209,10 @@ void Member::take(Line line) {
     lines_.push_back(std::move(line));
     has_news_.set();
     if (lines_.size() > longest_queue_) begin_to_lag();
+}
+
+void Member::fall_silent() {
+    if (std::exchange(speaks_, false)) room_.fall_silent();
 }
 
 void Member::leave() {
@@ -321,6 +338,9 @@ leat::Task<> chat(leat::TcpStream peer, Room& room, const Settings& settings) {
             room.say(member.name() + ": " + line->text, &member);
             co_await room.wait_for_all();
         }
+        member.fall_silent();
+        // In a drain it hears the others out.
+        if (peer.is_draining() && !member.is_dropped()) co_await room.wait_for_silence();
         member.leave();
     };
     co_await leat::task_group(body);

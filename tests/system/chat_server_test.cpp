@@ -264,13 +264,15 @@ BOOST_AUTO_TEST_CASE(terminate_delivers_what_was_said_before_and_ends_in_order) 
     ada.line();
     server.signal(SIGSTOP);
     ben.send("one\ntwo\n");
+    ada.send("three\n");
     server.signal(SIGTERM);
     server.signal(SIGCONT);
 
     const std::string heard = ada.rest();
 
     BOOST_TEST(heard.starts_with("ben: one\nben: two\n"), heard);
-    ben.rest();
+    const std::string answer = ben.rest();
+    BOOST_TEST(answer.starts_with("ada: three\n"), answer);
     BOOST_TEST(server.process().wait() == 0);
     BOOST_TEST(server.process().output().ends_with("chat_server: served 2 connections\n"));
     BOOST_TEST(server.complaints() == 0u);
