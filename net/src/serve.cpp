@@ -74,7 +74,6 @@ enum class Trouble {
     no_reserve,
     handler_not_started,
     handler_failed,
-    on_failure_threw,
     not_lingering,
 };
 constexpr std::size_t trouble_count = static_cast<std::size_t>(Trouble::not_lingering) + 1;
@@ -93,8 +92,6 @@ const char* name_of(Trouble trouble) noexcept {
         return "a connection was closed";
     case Trouble::handler_failed:
         return "a handler failed";
-    case Trouble::on_failure_threw:
-        return "on_failure";
     case Trouble::not_lingering:
         return "a drained connection was closed at once";
     }
@@ -247,7 +244,8 @@ private:
     void start_handler(TcpStream&& stream, PackedPeer peer);
     void note_failure(const ServeFailure& failure) noexcept;
     void handler_failed(std::exception_ptr exception, const Connection& connection) noexcept;
-    void report(const ServeFailure& failure) noexcept;
+    /// And what `on_failure` has thrown, if anything.
+    void report(const ServeFailure& failure, const std::exception_ptr& of_on_failure = nullptr) noexcept;
     bool may_report(Trouble trouble) noexcept;
     void notice(Trouble trouble, std::string_view why) noexcept;
     void notice(Trouble trouble, const std::error_code& why) noexcept;
@@ -413,6 +411,13 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
 }
 
 Server::~Server() {
+    if (failures_left_out_ != 0) {
+        std::array<char, 96> text;
+        std::snprintf(text.data(), text.size(),
+                      "serve: handlers that have failed since the last report: %llu",
+                      static_cast<unsigned long long>(failures_left_out_));
+        executor_.notice(text.data());
+    }
     control_.last_report_ = report();
     control_.server_ = nullptr;
 }
@@ -746,7 +751,7 @@ void Server::note_failure(const ServeFailure& failure) noexcept {
     try {
         options_.on_failure(failure);
     } catch (...) {
-        notice(Trouble::on_failure_threw, "it threw an exception");
+        report(failure, std::current_exception());
     }
 }
 
@@ -757,14 +762,17 @@ void Server::handler_failed(std::exception_ptr exception, const Connection& conn
     if (!options_.on_failure && !failure.is_of_connection) report(failure);
 }
 
-void Server::report(const ServeFailure& failure) noexcept {
+void Server::report(const ServeFailure& failure, const std::exception_ptr& of_on_failure) noexcept {
     if (!may_report(Trouble::handler_failed)) {
         ++failures_left_out_;
         return;
     }
     const std::uint64_t left_out = std::exchange(failures_left_out_, 0);
     try {
-        executor_.notice(describe(failure, left_out));
+        std::string text = describe(failure, left_out);
+        if (of_on_failure != nullptr)
+            text += "\non_failure threw: " + detail::printable(describe_failure(of_on_failure));
+        executor_.notice(text);
     } catch (...) {
         executor_.notice("serve: a handler failed, and there is no text of its exception");
     }

@@ -299,7 +299,8 @@ BOOST_FIXTURE_TEST_CASE(peer_whose_handlers_all_fail_does_not_fill_the_log, Serv
         co_await fail_often(50, 100);
     });
 
-    BOOST_TEST_REQUIRE(notices.size() == 2u);
+    BOOST_TEST_REQUIRE(notices.size() == 3u);
+    BOOST_TEST(notices[2] == "leat: serve: handlers that have failed since the last report: 49");
     BOOST_TEST(notices[1].find("a mistake (49 others since the last report)") != std::string::npos,
                notices[1]);
 }
@@ -499,7 +500,9 @@ BOOST_AUTO_TEST_CASE(on_failure_may_throw_and_ends_nothing) {
     });
 
     BOOST_TEST(report.failed == 1u);
-    BOOST_TEST(notices.size() == 1u);
+    BOOST_TEST_REQUIRE(notices.size() == 1u);
+    BOOST_TEST(notices[0].find("serve: the handler of 127.0.0.1:") != std::string::npos, notices[0]);
+    BOOST_TEST(notices[0].find("\non_failure threw: nobody listens") != std::string::npos, notices[0]);
 }
 
 BOOST_AUTO_TEST_CASE(on_failure_may_end_the_server_and_look_at_its_tasks) {
@@ -1077,7 +1080,8 @@ BOOST_AUTO_TEST_CASE(notice_of_one_kind_holds_none_of_another_back, *limited) {
             co_await yield();
     });
 
-    BOOST_TEST_REQUIRE(notices.size() == 2u);
+    BOOST_TEST_REQUIRE(notices.size() == 3u);
+    BOOST_TEST(notices[2].ends_with("since the last report: 1"), notices[2]);
     BOOST_TEST(notices[0].find("on_failure") != std::string::npos, notices[0]);
     BOOST_TEST(notices[1].find("accept") != std::string::npos, notices[1]);
 }

@@ -48,7 +48,7 @@ struct ServeReport {
 ///
 ///     options.on_failure = [](const leat::ServeFailure& failure) {
 ///         if (failure.is_of_connection) return;
-///         log(leat::describe_failure(failure) + "\n" + leat::async_trace(failure));
+///         log(leat::describe_failure(failure) + "\n" + leat::async_trace(failure));  // ends with a line end
 ///     };
 struct ServeFailure {
     ServeFailure(std::exception_ptr e, std::optional<Address> p, bool is_own) noexcept
@@ -87,8 +87,8 @@ struct ServeOptions {
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
     /// is counted from the end of the lame duck; never early, late by at most a quarter of it, or a
     /// millisecond if that is longer. So what has begun is finished: a request of which a part has come, an
-    /// answer under way, a connection that has just been accepted. Reads `until_drain` end without this wait,
-    /// except on a connection that has moved nothing yet. Zero: all reads end at once.
+    /// answer under way, a new connection: longer than a client pauses inside a request. Reads `until_drain`
+    /// end without this wait, except on a connection that has moved nothing yet. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
     /// that linger before it closes them. Those are named in a diagnostic message.
@@ -135,7 +135,7 @@ public:
     /// their turn. Reads `until_drain` end at once unless their connection has moved nothing yet, all others
     /// once their connection has been quiet for `drain_quiet`: they give the end of the stream. A connection
     /// that its handler closes before the peer's system has acknowledged everything is held until it has, or
-    /// until the peer closes. At `drain_timeout` what remains is cancelled.
+    /// until the peer closes. At `drain_timeout` what remains is cancelled, and who still waits is reset.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;
