@@ -207,7 +207,7 @@ bool Address::is_loopback() const noexcept {
     return octets_ == loopback(0, Family::ipv6).octets_;
 }
 
-bool Address::is_any() const noexcept { return octets_ == std::array<std::uint8_t, 16>(); }
+bool Address::is_any() const noexcept { return unmapped().octets_ == std::array<std::uint8_t, 16>(); }
 
 bool Address::is_ipv4_mapped() const noexcept {
     if (!is_ipv6()) return false;

@@ -33,6 +33,7 @@ BOOST_AUTO_TEST_CASE(default_address_is_any_ipv4_with_port_zero) {
 
     BOOST_TEST(address.is_ipv4());
     BOOST_TEST(address.is_any());
+    BOOST_TEST(Address::parse("[::ffff:0.0.0.0]:1").is_any());
     BOOST_TEST(to_string(address) == "0.0.0.0:0");
 }
 
