@@ -63,22 +63,25 @@ leat::ReceiveOperation receive_more(leat::TcpStream& peer, const Received& line)
     return peer.receive();
 }
 
-/// The lines that a peer sends, without their ends. When the server drains: those that it sent before, and of
-/// somebody who goes on without a pause those of one more chunk.
+/// How much is read of a peer that goes on without a pause while the server drains.
+constexpr std::size_t most_in_a_drain = 65'536;
+
+/// The lines that a peer sends, without their ends. When the server drains: those that it sent before.
 leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::size_t longest) {
     Received line;
-    bool is_last = false;
-    while (!is_last) {
+    std::size_t read_in_drain = 0;
+    for (;;) {
         const bool is_draining = peer.is_draining();
         leat::LentBuffer chunk = co_await receive_more(peer, line);  // empty: the peer closed, or a drain
         if (chunk.empty()) break;
+        if (is_draining) read_in_drain += chunk.size();
         for (std::byte byte : chunk) {
             char character = static_cast<char>(byte);
             if (character == '\n') {
                 if (line.text.ends_with('\r')) line.text.pop_back();
                 co_yield line;
                 line.text.clear();
-                is_last = is_draining;
+                if (read_in_drain > most_in_a_drain) co_return;
             } else if (line.text.size() > longest) {
                 line.is_too_long = true;
                 co_yield line;
@@ -88,7 +91,7 @@ leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::siz
             }
         }
     }
-    if (!line.text.empty() && !is_last) co_yield line;
+    if (!line.text.empty()) co_yield line;
 }
 
 // ---- The room ----
