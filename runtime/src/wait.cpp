@@ -23,13 +23,14 @@ void stop_for_misuse(const char* sentence) noexcept {
 }
 
 void stop_for_spent_task() noexcept {
-    stop_for_misuse("a task is awaited, run or its result taken a second time, or it was moved from");
+    stop_for_misuse("a task (or a group, an offload, …) is awaited, run or its result taken a second time, "
+                    "or it was moved from");
 }
 
 void stop_for_spent_operation() noexcept {
-    stop_for_misuse(
-        "one operation (a read, a write, an accept, a connect, …) is awaited a second time: each await "
-        "needs a new one");
+    stop_for_misuse("one operation (a read, a write, a send, an accept, …) is awaited a second time, or it "
+                    "was moved from: "
+                    "each await needs a new one");
 }
 
 namespace {

@@ -404,7 +404,7 @@ private:
     TimerWheel timers_;
     ExecutorStats stats_;
     std::uint64_t posted_at_look_ = 0;
-    // Read in the round that began with the so-manieth look at I/O.
+    // Read in the round that began when so many looks at I/O had been taken.
     TimePoint round_time_{};
     std::uint64_t round_of_time_ = ~std::uint64_t{0};
     std::shared_ptr<detail::Inbox> inbox_;
