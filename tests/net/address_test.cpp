@@ -33,7 +33,6 @@ BOOST_AUTO_TEST_CASE(default_address_is_any_ipv4_with_port_zero) {
 
     BOOST_TEST(address.is_ipv4());
     BOOST_TEST(address.is_any());
-    BOOST_TEST(Address::parse("[::ffff:0.0.0.0]:1").is_any());
     BOOST_TEST(to_string(address) == "0.0.0.0:0");
 }
 
@@ -166,6 +165,7 @@ BOOST_AUTO_TEST_CASE(loopback_is_known_in_each_of_its_forms) {
 BOOST_AUTO_TEST_CASE(any_is_the_address_of_zeros) {
     BOOST_TEST(Address::any(80).is_any());
     BOOST_TEST(Address::any(80, Address::Family::ipv6).is_any());
+    BOOST_TEST(Address::parse("[::ffff:0.0.0.0]:1").is_any());
     BOOST_TEST(!Address::loopback(80).is_any());
 }
 
