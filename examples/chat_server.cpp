@@ -63,10 +63,10 @@ leat::ReceiveOperation receive_more(leat::TcpStream& peer, const Received& line)
     return peer.receive();
 }
 
-/// How much is read of a peer that goes on without a pause while the server drains.
+/// Reading from one peer ends after about this many bytes while the server drains.
 constexpr std::size_t most_in_a_drain = 65'536;
 
-/// The lines that a peer sends, without their ends. When the server drains: those that it sent before.
+/// The lines that a peer sends, without their ends; in a drain at most about `most_in_a_drain` bytes of them.
 leat::AsyncGenerator<const Received&> lines_from(leat::TcpStream& peer, std::size_t longest) {
     Received line;
     std::size_t read_in_drain = 0;

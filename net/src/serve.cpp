@@ -157,12 +157,21 @@ bool is_of_connection(const std::exception_ptr& failure, const std::error_code& 
 // What a handler throws may have the peer's bytes in it.
 constexpr std::size_t longest_report = 4000;
 
+/// Cuts `text` to `longest_report` bytes, between two UTF-8 sequences.
+void cut(std::string& text) {
+    if (text.size() <= longest_report) return;
+    std::size_t end = longest_report;
+    while ((static_cast<unsigned char>(text[end]) & 0xc0u) == 0x80)
+        --end;
+    text.resize(end);
+}
+
 /// Errors: `std::bad_alloc`, and what the exception's `what` throws.
 std::string describe(const ServeFailure& failure, std::uint64_t left_out) {
     std::string text = "serve: the handler of " +
                        (failure.peer ? to_string(*failure.peer) : "a peer of unknown address") + " failed: ";
     text += detail::printable(describe_failure(failure));
-    if (text.size() > longest_report) text.resize(longest_report);
+    cut(text);
     if (left_out != 0) text += " (" + std::to_string(left_out) + " others since the last report)";
     std::string trace = async_trace(failure);
     if (trace.ends_with('\n')) trace.pop_back();
@@ -244,7 +253,7 @@ private:
     void start_handler(TcpStream&& stream, PackedPeer peer);
     void note_failure(const ServeFailure& failure) noexcept;
     void handler_failed(std::exception_ptr exception, const Connection& connection) noexcept;
-    /// And what `on_failure` has thrown, if anything.
+    /// Reports `failure` and, unless null, what `on_failure` threw.
     void report(const ServeFailure& failure, const std::exception_ptr& of_on_failure = nullptr) noexcept;
     bool may_report(Trouble trouble) noexcept;
     void notice(Trouble trouble, std::string_view why) noexcept;
@@ -411,15 +420,13 @@ Server::Server(Executor& executor, TcpListener* listener, ConnectionHandler& han
 }
 
 Server::~Server() {
-    if (failures_left_out_ != 0) {
-        std::array<char, 96> text;
-        std::snprintf(text.data(), text.size(),
-                      "serve: handlers that have failed since the last report: %llu",
-                      static_cast<unsigned long long>(failures_left_out_));
-        executor_.notice(text.data());
-    }
     control_.last_report_ = report();
     control_.server_ = nullptr;
+    if (failures_left_out_ == 0) return;
+    std::array<char, 96> text;
+    std::snprintf(text.data(), text.size(), "serve: failures of handlers that were not reported: %llu",
+                  static_cast<unsigned long long>(failures_left_out_));
+    executor_.notice_always(text.data());
 }
 
 // ---- The server's task ----
@@ -767,11 +774,14 @@ void Server::report(const ServeFailure& failure, const std::exception_ptr& of_on
         ++failures_left_out_;
         return;
     }
-    const std::uint64_t left_out = std::exchange(failures_left_out_, 0);
     try {
-        std::string text = describe(failure, left_out);
-        if (of_on_failure != nullptr)
-            text += "\non_failure threw: " + detail::printable(describe_failure(of_on_failure));
+        std::string text = describe(failure, failures_left_out_);
+        if (of_on_failure != nullptr) {
+            std::string thrown = detail::printable(describe_failure(of_on_failure));
+            cut(thrown);
+            text += "\non_failure threw: " + thrown;
+        }
+        failures_left_out_ = 0;
         executor_.notice(text);
     } catch (...) {
         executor_.notice("serve: a handler failed, and there is no text of its exception");

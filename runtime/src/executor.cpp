@@ -427,9 +427,9 @@ template <bool is_watched>
 std::size_t Executor::run_ready(std::size_t budget) noexcept {
     std::optional<TimePoint> started;
     std::size_t stride = resumes_between_clock_reads;
-    // Each of those may take as long as all may together.
-    const bool looks_each_time = std::exchange(has_long_tasks_, false) && !options_.clock->is_virtual();
-    if (looks_each_time) {
+    // One such task may take as long as all are meant to take together.
+    const bool reads_clock_each_time = std::exchange(has_long_tasks_, false) && !options_.clock->is_virtual();
+    if (reads_clock_each_time) {
         started = steady_clock().now();
         stride = 1;
     }
@@ -446,8 +446,12 @@ std::size_t Executor::run_ready(std::size_t budget) noexcept {
             continue;
         }
         Duration passed = time - *started;
-        if (passed >= time_between_looks) break;
-        if (looks_each_time) continue;
+        if (passed >= time_between_looks) {
+            // Those that are left may take as long.
+            has_long_tasks_ = reads_clock_each_time && ready_ != nullptr;
+            break;
+        }
+        if (reads_clock_each_time) continue;
         // The clock costs as much as ten short resumes: where they are short, it may be read half as often.
         stride =
             passed < time_between_looks / 4 ? 2 * resumes_between_clock_reads : resumes_between_clock_reads;

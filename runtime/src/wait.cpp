@@ -28,9 +28,9 @@ void stop_for_spent_task() noexcept {
 }
 
 void stop_for_spent_operation() noexcept {
-    stop_for_misuse("one operation (a read, a write, a send, an accept, …) is awaited a second time, or it "
-                    "was moved from: "
-                    "each await needs a new one");
+    stop_for_misuse(
+        "one operation (a read, a write, a send, an accept, …) is awaited a second time, or it was "
+        "moved from: each await needs a new one");
 }
 
 namespace {

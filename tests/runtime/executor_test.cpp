@@ -25,6 +25,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <vector>
 
 using namespace leat;
 using namespace leat::test;
@@ -64,6 +65,12 @@ std::error_code code_of(Call&& call) {
         return error.code();
     }
     return std::error_code();
+}
+
+void keep_busy_for(Duration time) {
+    const TimePoint end = steady_clock().now() + time;
+    while (steady_clock().now() < end) {
+    }
 }
 
 }  // namespace
@@ -484,14 +491,35 @@ BOOST_AUTO_TEST_CASE(tasks_that_take_long_and_never_wait_let_io_be_polled_for_be
     auto work = [&](int self) -> Task<> {
         while (changes < 200) {
             if (std::exchange(running, self) != self) ++changes;
-            const TimePoint end = steady_clock().now() + 20us;
-            while (steady_clock().now() < end) {
-            }
+            keep_busy_for(20us);
             co_await is_set.wait();
         }
     };
     Running<void> one = executor.start(work(1));
     Running<void> other = executor.start(work(2));
+
+    executor.run();
+
+    BOOST_TEST(executor.stats().polls >= 50u);
+}
+
+BOOST_AUTO_TEST_CASE(each_task_of_many_that_take_long_lets_io_be_polled_for_once_more) {
+    Executor executor;
+    ManualResetEvent is_set(true);
+    int running = 0;
+    auto work = [&](int self) -> Task<> {
+        running = self;
+        // Until it has given way.
+        while (running == self) {
+            keep_busy_for(20us);
+            co_await is_set.wait();
+        }
+        running = 0;
+        keep_busy_for(60us);
+    };
+    std::vector<Running<void>> tasks;
+    for (int self = 1; self <= 60; ++self)
+        tasks.push_back(executor.start(work(self)));
 
     executor.run();
 

@@ -147,8 +147,11 @@ BOOST_FIXTURE_TEST_CASE(receive_that_is_awaited_again_gives_the_next_value_and_n
                 co_await yield();
                 channel.close();
             };
-            Running<void> closing = executor.start(close());
-            if (!waits) channel.close();
+            std::optional<Running<void>> closing;
+            if (waits)
+                closing.emplace(executor.start(close()));
+            else
+                channel.close();
             std::optional<std::string> none = co_await next;
             BOOST_TEST(!none.has_value());
         }

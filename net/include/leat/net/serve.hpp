@@ -87,7 +87,7 @@ struct ServeOptions {
     /// After the lame duck: a connection that moves no byte for this long reads the end of the stream. It
     /// is counted from the end of the lame duck; never early, late by at most a quarter of it, or a
     /// millisecond if that is longer. So what has begun is finished: a request of which a part has come, an
-    /// answer under way, a new connection: longer than a client pauses inside a request. Reads `until_drain`
+    /// answer under way, a new connection. Choose more than a client pauses in a request. Reads `until_drain`
     /// end without this wait, except on a connection that has moved nothing yet. Zero: all reads end at once.
     Duration drain_quiet = std::chrono::seconds(1);
     /// How long a drain waits after the lame duck: for handlers before it cancels them, and for connections
@@ -108,7 +108,7 @@ struct ServeOptions {
     /// Called for each handler that failed or could not be started. By default the executor's diagnostic
     /// gets the peer's address, the failure as `describe_failure` gives it, and its `async_trace`, at most
     /// once a second; errors of a connection's own socket (`ServeFailure::is_of_connection`) are only
-    /// counted, as peers reset connections all the time. It may take a `std::exception_ptr` instead.
+    /// counted. It may take a `std::exception_ptr` instead. What it throws is reported with the failure.
     std::function<void(const ServeFailure&)> on_failure;
     /// Called once, before anything is accepted: from here on, clients can connect to every listener of the
     /// server. What it throws, `serve` throws.
@@ -135,7 +135,7 @@ public:
     /// their turn. Reads `until_drain` end at once unless their connection has moved nothing yet, all others
     /// once their connection has been quiet for `drain_quiet`: they give the end of the stream. A connection
     /// that its handler closes before the peer's system has acknowledged everything is held until it has, or
-    /// until the peer closes. At `drain_timeout` what remains is cancelled, and who still waits is reset.
+    /// until the peer closes. At `drain_timeout` what remains is cancelled, and the backlog closed.
     ///
     /// Before `serve` has begun, the drain begins with it.
     void drain() noexcept;

@@ -65,8 +65,8 @@ struct ExecutorOptions {
     unsigned notices_per_second = 10;
     /// A task gives way to others at its n-th operation in a row that completes at once; 1, or less: at each.
     ///
-    /// It gives way sooner if they have taken 50 µs. A task whose reads complete at once gives way after one
-    /// of 4 KiB or more, or after 5 µs of smaller ones, and is resumed after the next poll for I/O. With a
+    /// It gives way sooner if they have taken 50 µs (not measured if this is 16 or less), or with reads after
+    /// one of 4 KiB or more or 5 µs of smaller ones: then it is resumed after the next poll for I/O. With a
     /// virtual clock it gives way after a fixed number of operations, and of reads. At most 500 000.
     int inline_budget = 64;
     /// Events fetched from the kernel at once.
@@ -276,8 +276,8 @@ public:
     /// Resumes the wait's task after the next poll for I/O.
     void make_ready_after_io(Wait& wait) noexcept;
 
-    /// For a task that has used up its budget (`consume_budget`), suspended in `wait`: it is ready again, behind
-    /// others, and after a look at I/O if it was its time that had run out.
+    /// For a task that has used up its budget and is suspended in `wait`: queues it behind the others, or, if it
+    /// has used up its time, for after the next poll for I/O.
     void give_way(Wait& wait) noexcept;
 
     /// Around a call that one of its tasks waits for and that runs on another thread: a virtual clock
@@ -388,7 +388,7 @@ private:
     bool running_ = false;
     // The running task has used up its budget by the time that it took.
     bool has_run_long_ = false;
-    // Among the ready tasks are such as gave way to I/O.
+    // Some ready tasks have given way to I/O.
     bool has_long_tasks_ = false;
     // A foreign loop has the handle.
     bool is_embedded_ = false;
@@ -404,7 +404,7 @@ private:
     TimerWheel timers_;
     ExecutorStats stats_;
     std::uint64_t posted_at_look_ = 0;
-    // Read in the round that began when so many looks at I/O had been taken.
+    // `round_time_` was read when `stats_.polls` had this value.
     TimePoint round_time_{};
     std::uint64_t round_of_time_ = ~std::uint64_t{0};
     std::shared_ptr<detail::Inbox> inbox_;

@@ -434,7 +434,7 @@ void RemoteSendOperation<T>::cancel() noexcept {
 template <class T>
 bool RemoteReceiveOperation<T>::await_ready() noexcept {
     if (is_stopped()) return false;
-    // Of one that is awaited again, what it brought last.
+    // If awaited again: drops the value of the last await.
     this->item.reset();
     detail::Wakeup wakeup;
     std::unique_lock lock(channel_->mutex_);

@@ -36,7 +36,7 @@ class TaskAwaiterBase;
 [[noreturn]] void stop_for_misuse(const char* sentence) noexcept;
 // What was to give a task or its result has none: it was moved from, or has given it before.
 [[noreturn]] void stop_for_spent_task() noexcept;
-// For an operation (a read, a write, an accept, …) that is awaited a second time: logs that, and aborts.
+// For an operation (a read, a send, …) that is awaited a second time or was moved from: logs that, and aborts.
 [[noreturn]] void stop_for_spent_operation() noexcept;
 // A destructor has thrown `failure` while its coroutine is destroyed: says so, and terminates the program.
 [[noreturn]] void stop_for_throwing_destructor(const std::exception_ptr& failure) noexcept;
