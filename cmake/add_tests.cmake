@@ -16,7 +16,7 @@ set(LEAT_TEST_ENVIRONMENT "" CACHE STRING "Environment variables of every test, 
 function(leat_compile_in_batches target)
     if(LEAT_TEST_BATCH GREATER 1)
         set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${LEAT_TEST_BATCH})
-        # Said of types in unnamed namespaces, if they stand in a file that is included.
+        # GCC warns of types in unnamed namespaces of included files, and a batch includes its sources.
         target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
         if(ARGN)
             set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)

@@ -26,6 +26,6 @@ target_compile_options(
               $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
               $<$<BOOL:${LEAT_WERROR}>:-Werror>)
 if(CMAKE_UNITY_BUILD)
-    # Said of types in unnamed namespaces, if they stand in a file that is included.
+    # GCC warns of types in unnamed namespaces of included files, and a batch includes its sources.
     target_compile_options(leat_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()

@@ -132,8 +132,8 @@ BOOST_AUTO_TEST_CASE(upstream_that_does_not_answer_ends_its_client_at_the_deadli
 
     BOOST_TEST((std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(200)));
     BOOST_TEST(proxy.stop() == 0);
-    const std::string& told = proxy.process().errors();
-    BOOST_TEST(told.find("deadline exceeded") != std::string::npos, told);
+    const std::string& errors = proxy.process().errors();
+    BOOST_TEST(errors.find("deadline exceeded") != std::string::npos, errors);
 }
 
 BOOST_AUTO_TEST_CASE(connection_that_is_idle_both_ways_is_ended_and_never_early) {

@@ -17,8 +17,8 @@ namespace leat {
 ///
 /// The system gives the IPv4 peers of an IPv6 socket in their mapped form, ::ffff:127.0.0.1 (RFC 4291
 /// §2.5.5.2). Every address that leat takes from a socket is the IPv4 address then, so that it compares with
-/// others. What you parse or make stays as you write it; to listen on a mapped address is to use the IPv4 one,
-/// and so is to connect to it, unless from an IPv6 address (`ConnectOptions::local`).
+/// others. What you parse or make stays as you write it. `TcpListener::bind` and `TcpStream::connect` use the
+/// IPv4 address for a mapped one; `connect` does not if `ConnectOptions::local` is an IPv6 address.
 ///
 /// Thread-safety: a value.
 class Address {

@@ -48,7 +48,7 @@ struct ServeReport {
 ///
 ///     options.on_failure = [](const leat::ServeFailure& failure) {
 ///         if (failure.is_of_connection) return;
-///         log(leat::describe_failure(failure) + "\n" + leat::async_trace(failure));  // ends with a line end
+///         log(leat::describe_failure(failure) + "\n" + leat::async_trace(failure));
 ///     };
 struct ServeFailure {
     ServeFailure(std::exception_ptr e, std::optional<Address> p, bool is_own) noexcept

@@ -230,7 +230,7 @@ private:
 struct InlineBudget {
     // How many operations may still end at once, and one more.
     std::uint32_t left = 0;
-    // Since the task was resumed: how many of its reads have ended at once, and how often the budget was renewed.
+    // Since the task was resumed: how many of its reads have ended at once, and how often this was renewed.
     std::uint16_t reads_at_once = 0;
     std::uint16_t renewals = 0;
 

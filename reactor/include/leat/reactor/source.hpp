@@ -125,11 +125,13 @@ public:
 
     /// The last error that was noted for the source, also once it is closed: by the task that awaited an
     /// operation, or by `note_error`. Of leat's own codes only `unexpected_end` and `closed` are noted: the
-    /// others say something about the program, not about the source. Nor is `broken_pipe` noted after `note_shutdown`.
+    /// others say something about the program, not about the source. Nor is `broken_pipe` noted after
+    /// `note_shutdown`.
     std::error_code last_error() const noexcept;
     /// Notes `error`, if there is one and anybody watches `source`: for a call on the handle past the queue.
     static void note_error(const Source& source, const std::error_code& error) noexcept;
-    /// Notes that the program has ended the source's writing half: what is written afterwards is its own mistake.
+    /// Notes that the program has ended the source's writing half: what it writes afterwards is a mistake of
+    /// its own.
     static void note_shutdown(const Source& source) noexcept;
 
     /// Lets reads of the source give what has arrived and then the end, as if the peer had closed: the one that waits, and
@@ -162,6 +164,7 @@ private:
     std::uint64_t state_ = 1;
     NativeHandle kept_ = invalid_handle;
     bool keeps_handle_ = false;
+    // By `note_shutdown`: the writing half.
     bool is_shut_ = false;
     // As in an operation; no system's numbers are larger. Beside the flags, where it takes no place.
     std::int16_t error_ = 0;

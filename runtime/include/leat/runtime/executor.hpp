@@ -65,8 +65,8 @@ struct ExecutorOptions {
     unsigned notices_per_second = 10;
     /// A task gives way to others at its n-th operation in a row that completes at once; 1, or less: at each.
     ///
-    /// It gives way sooner if they have taken 50 µs (not measured if this is 16 or less), or with reads after
-    /// one of 4 KiB or more or 5 µs of smaller ones: then it is resumed after the next poll for I/O. With a
+    /// It gives way sooner if they have taken 50 µs (not measured if this is 16 or less), and with reads after
+    /// one of 4 KiB or more, or 5 µs of smaller ones; then it is resumed after the next poll for I/O. With a
     /// virtual clock it gives way after a fixed number of operations, and of reads. At most 500 000.
     int inline_budget = 64;
     /// Events fetched from the kernel at once.

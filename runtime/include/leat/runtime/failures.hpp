@@ -49,7 +49,7 @@ struct TraceEntry {
 /// At most 64 are noted. Empty for an exception that has left no task.
 std::vector<TraceEntry> trace_of(const std::exception_ptr& failure);
 
-/// The same to read, a line for each task:
+/// The same to read, a line for each task, the last one ended too:
 ///
 ///     in leat::Task<> read_head(leat::TcpStream&) (http.cpp:17), at http.cpp:23
 ///     in leat::Task<> session(leat::TcpStream) (server.cpp:40), at server.cpp:44
